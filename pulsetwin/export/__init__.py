@@ -1,0 +1,1 @@
+"""What leaves the house: files, figures and reports."""

@@ -1,0 +1,1 @@
+"""Pulseq sequences: reading `.seq` files and what they play."""
