@@ -53,11 +53,14 @@ class Images:
     contrasts
         One dictionary per contrast: its labels (``ECO``, ``SET``, ``REP``, ...) and times.
     noise_std
-        Standard deviation of the noise in each voxel ``[z, y, x]`` in the units of `values`, or None if unknown.
+        Standard deviation of the noise in the real (and in the imaginary) part of each voxel ``[z, y, x]``, in the
+        units of `values`; ``abs(values) / noise_std`` is the signal-to-noise ratio. None if unknown.
     quality
         Figures such as the ghost level, each a plain number.
     warnings
         One sentence for each assumption or repair.
+    extras
+        Further magnitude volumes ``[z, y, x]`` worth a figure, such as ``uncorrected`` (before ghost correction).
     """
 
     values: np.ndarray
@@ -66,6 +69,7 @@ class Images:
     noise_std: np.ndarray | None = None
     quality: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    extras: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.values.ndim != 4 or len(self.contrasts) != self.values.shape[0]:

@@ -1,0 +1,141 @@
+"""The road from raw data to images, the same for measured and simulated scans."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+
+from pulsetwin.errors import MismatchError, ProtocolError
+from pulsetwin.progress import Progress, silent
+from pulsetwin.rawdata import RawData, Readouts
+from pulsetwin.recon.cartesian import METHODS, combine
+from pulsetwin.recon.channels import channel_matrix
+from pulsetwin.recon.echo_planar import grid_echo_planar
+from pulsetwin.recon.epi import alternates
+from pulsetwin.recon.grid import grid
+from pulsetwin.recon.layout import is_cartesian, layout
+from pulsetwin.recon.noise import noise_std, whiten_by_background
+from pulsetwin.recon.quality import ghost_figures, image_figures
+from pulsetwin.volume import Images, affine_ras
+
+WORKSPACE = 3
+"""Memory of a reconstruction in units of the gridded scan."""
+
+
+def reconstruct(
+    raw: RawData,
+    *,
+    reference: RawData | None = None,
+    method: str = "auto",
+    coils: int | None = None,
+    memory: int | None = None,
+    precision: str = "single",
+    device: str = "cpu",
+    progress: Progress = silent,
+) -> Images:
+    """Reconstruct the images of a scan.
+
+    Noise is whitened, coils are compressed if need be, the readouts are sorted by their trajectory, echo-planar
+    ghosts are corrected, missing lines filled in, and the coils combined.
+
+    Parameters
+    ----------
+    raw
+        The scan, with a trajectory.
+    reference
+        The same echo-planar train without phase-encoding blips, for the ghost correction.
+    method
+        ``auto``, or one of ``fft``, ``grappa``, ``sense``, ``nufft``, ``wavelet``, ``tv``.
+    coils
+        Number of virtual coils to compress to; all are kept by default as long as they fit into `memory`.
+    memory
+        Memory to stay below [byte]; by default half of what the machine has.
+    precision
+        ``single`` or ``double``.
+    device
+        Where torch computes.
+    progress
+        Called with steps done, steps in total and what is done.
+
+    Raises
+    ------
+    ProtocolError
+        If a setting does not fit the data.
+    MismatchError
+        If the reference does not belong to the scan.
+    """
+    if method not in METHODS:
+        raise ProtocolError(f"method '{method}' is unknown: choose one of {', '.join(METHODS)}")
+    if precision not in ("single", "double"):
+        raise ProtocolError(f"precision '{precision}' is unknown: choose single or double")
+    dtype = torch.complex64 if precision == "single" else torch.complex128
+    readouts, warnings = imaging_readouts(raw)
+    if not is_cartesian(readouts, raw.geometry.fov):
+        from pulsetwin.recon.noncartesian import reconstruct_noncartesian
+
+        if reference is not None:
+            raise MismatchError(
+                "a ghost reference is for echo-planar scans, and this one is not Cartesian: leave it out"
+            )
+        return reconstruct_noncartesian(
+            raw, readouts, method=method, coils=coils, dtype=dtype, device=device, progress=progress
+        )
+    plan, assumed = layout(raw, readouts)
+    cell_bytes = plan.counts().size * plan.shape[0] * dtype.itemsize
+    matrix, compressed = channel_matrix(
+        raw, readouts, coils=coils, coil_bytes=WORKSPACE * cell_bytes, memory=memory or half_of_memory(), dtype=dtype
+    )
+    matrix = matrix.to(device)
+    quality: dict[str, float] = {"coils": float(matrix.shape[0])}
+    uncorrected = None
+    if alternates(plan):
+        hybrid, uncorrected, found = grid_echo_planar(raw, plan, reference, matrix, progress)
+        quality |= found
+    elif reference is not None:
+        raise MismatchError("a ghost reference was given but no image has reversed lines: leave it out")
+    else:
+        hybrid = grid(plan, coil_matrix=matrix, progress=progress)
+    noise_known = raw.noise is not None
+    if not noise_known:
+        noise_known = whiten_by_background(hybrid, plan, assumed)
+    result = combine(hybrid, plan, method, progress)
+    values = result.values.cpu().numpy()
+    std = noise_std(plan) if noise_known and result.methods == ("fft",) else None
+    quality |= image_figures(np.abs(values[0]), std)
+    if uncorrected is not None:
+        quality |= ghost_figures(uncorrected, np.abs(values[0]))
+    return Images(
+        values,
+        affine_ras(raw.geometry, (values.shape[3], values.shape[2], values.shape[1])),
+        plan.contrasts,
+        std,
+        quality,
+        (*raw.warnings, *warnings, *assumed, *compressed, *result.warnings),
+        {} if uncorrected is None else {"uncorrected": uncorrected},
+    )
+
+
+def imaging_readouts(raw: RawData) -> tuple[Readouts, list[str]]:
+    """Return the imaging readouts of the length that most of them have, and what was left out.
+
+    Raises
+    ------
+    MismatchError
+        If there are none, or they have no trajectory.
+    """
+    groups = [group.select(group.flag("imaging")) for group in raw.groups]
+    groups = [group for group in groups if len(group)]
+    if not groups:
+        raise MismatchError("the scan holds no imaging readouts: is it a noise or adjustment scan?")
+    groups.sort(key=lambda group: group.samples.shape[0] * group.samples.shape[2], reverse=True)
+    if groups[0].trajectory is None:
+        raise MismatchError("the readouts have no trajectory: give the .seq that was played (--seq)")
+    left = [f"{len(g)} imaging readouts of {g.samples.shape[2]} samples were left out" for g in groups[1:]]
+    return groups[0], left
+
+
+def half_of_memory() -> int:
+    """Return half of the machine's memory [byte]."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
