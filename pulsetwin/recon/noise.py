@@ -67,7 +67,9 @@ def _chance_limit(coils: int, voxels: int) -> float:
 def whiten_by_background(hybrid: Tensor, plan: Layout, said: list[str]) -> bool:
     """Whiten ``[contrast, slice, kz, ky, coil, x]`` in place by the background of the first fully sampled slice.
 
-    Returns whether that was possible; either way a sentence is appended to `said`.
+    Whitening by the covariance of ``n`` samples of ``p`` coils inflates signal-to-noise ratios by ``sqrt(n / (n - p))``
+    (Reed, Mallett and Brennan 1974, doi:10.1109/TAES.1974.307893), which is taken back here. Returns whether whitening
+    was possible; either way a sentence is appended to `said`.
     """
     if not (plan.counts()[0, plan.slices // 2] > 0).all():
         said.append("no noise scan and lines are missing: the noise is unknown and was not whitened")
@@ -75,7 +77,8 @@ def whiten_by_background(hybrid: Tensor, plan: Layout, said: list[str]) -> bool:
     images = ifft(hybrid[0, plan.slices // 2].permute(2, 0, 1, 3), (1, 2))
     try:
         noise = background_noise(images)
-        matrix = whitening(noise / _line_gain(plan)).to(hybrid.dtype)
+        spread = 1 - noise.shape[0] / noise.shape[1]
+        matrix = (whitening(noise / _line_gain(plan)) * spread**0.5).to(hybrid.dtype)
     except ProtocolError as problem:
         said.append(f"no noise scan: the noise was not whitened ({problem})")
         return False
