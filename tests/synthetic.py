@@ -11,7 +11,7 @@ FOV = (0.24, 0.24, 0.12)
 
 def ellipses(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
     """An asymmetric object ``[z, y, x]`` of a few ellipsoids with smooth phase."""
-    nz, ny, nx = shape
+    nz, _ny, _nx = shape
     z, y, x = np.meshgrid(*[(np.arange(n) - n // 2) / n for n in shape], indexing="ij")
     flat = 0 if nz == 1 else 1
     body = 1.0 * ((x / 0.3) ** 2 + (y / 0.22) ** 2 + flat * (z / 0.4) ** 2 < 1)
@@ -22,7 +22,7 @@ def ellipses(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
 
 def coil_maps(coils: int, shape: tuple[int, int, int]) -> np.ndarray:
     """Smooth complex sensitivities ``[coil, z, y, x]`` of coils on a ring."""
-    nz, ny, nx = shape
+    nz, _ny, _nx = shape
     z, y, x = np.meshgrid(*[(np.arange(n) - n // 2) / n for n in shape], indexing="ij")
     angle = 2 * np.pi * np.arange(coils) / coils
     height = 0.35 * np.where(np.arange(coils) % 2, 1, -1) * (nz > 1)

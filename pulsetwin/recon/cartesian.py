@@ -105,14 +105,12 @@ def choose(method: str, sampling: Undersampling, coils: int, warnings: list[str]
 
 
 def _image(kspace: Tensor, mask: Tensor, method: str, maps: dict[str, Tensor]) -> Tensor:
-    """Return the combined image ``[z, y, x]`` of hybrid lines ``[coil, kz, ky, x]``; maps are shared by contrasts."""
+    """Return the combined image ``[z, y, x]`` of hybrid lines ``[coil, kz, ky, x]``, which are used up.
+
+    Coil maps are made once per slice and shared by its contrasts through `maps`.
+    """
     if method in ("fft", "grappa", "pocs"):
-        if method == "grappa":
-            full = fft(kspace, (-1,))
-            kspace = ifft(grappa(full, mask, _calibration(full, mask)), (-1,))
-        elif method == "pocs":
-            kspace = ifft(pocs(fft(kspace, (-1,)), mask), (-1,))
-        images = ifft(kspace, (1, 2))
+        images = _coil_images(kspace, mask, method)
         if len(images) == 1:
             return images[0]
         if "walsh" not in maps:
@@ -123,6 +121,18 @@ def _image(kspace: Tensor, mask: Tensor, method: str, maps: dict[str, Tensor]) -
         maps["espirit"] = espirit(_calibration(full, mask), tuple(full.shape[1:]))
     solve = {"sense": sense, "wavelet": l1_wavelet, "tv": total_variation}[method]
     return solve(full, mask, maps["espirit"])
+
+
+def _coil_images(kspace: Tensor, mask: Tensor, method: str) -> Tensor:
+    """Fill in missing lines coil by coil and transform in place, so that no second copy of the scan is held."""
+    if method == "grappa":
+        full = fft(kspace, (-1,))
+        kspace = ifft(grappa(full, mask, _calibration(full, mask)), (-1,))
+    elif method == "pocs":
+        kspace = ifft(pocs(fft(kspace, (-1,)), mask), (-1,))
+    for coil in kspace:
+        coil.copy_(ifft(coil, (0, 1)))
+    return kspace
 
 
 def _calibration(kspace: Tensor, mask: Tensor, columns: int = 24) -> Tensor:

@@ -112,7 +112,7 @@ def layout(raw: RawData, readouts: Readouts) -> tuple[Layout, list[str]]:
         kz, shift_z = np.zeros_like(kz), 0.0
     shape = (_columns(readouts, raw), _lines(ky, raw, 1), _lines(kz, raw, 2))
     ky, kz = ky + shape[1] // 2, kz + shape[2] // 2
-    contrasts, contrast = _contrasts(readouts)
+    contrasts, contrast = contrasts_of(readouts)
     sorted_ = Layout(
         readouts, shape, fov, contrasts, slices, contrast, readouts.label("SLC"), ky, kz, (shift_y, shift_z), 1
     )
@@ -150,7 +150,7 @@ def _lines(cells: np.ndarray, raw: RawData, axis: int) -> int:
     return max(nominal, needed if nominal > 1 or np.ptp(cells) else 1)
 
 
-def _contrasts(readouts: Readouts) -> tuple[tuple[dict[str, Any], ...], np.ndarray]:
+def contrasts_of(readouts: Readouts) -> tuple[tuple[dict[str, Any], ...], np.ndarray]:
     """Index the distinct combinations of contrast labels, in label order."""
     table = np.stack([readouts.label(name) for name in CONTRAST_LABELS], axis=1)
     rows, index = np.unique(table, axis=0, return_inverse=True)

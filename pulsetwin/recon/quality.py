@@ -68,11 +68,11 @@ def edge_width(image: np.ndarray, axis: int = -1) -> float:
     widths = []
     for line, mask in zip(lines, inside, strict=True):
         voxels = np.nonzero(mask)[0]
-        if len(voxels) < 20:
+        if len(voxels) < 28:
             continue
         for oriented, first in ((line, voxels[0]), (line[::-1], len(line) - 1 - voxels[-1])):
-            start = max(first - 6, 0)
-            rise = oriented[start : first + 6] / oriented[first + 4 : first + 9].mean()
+            start = max(first - 8, 0)
+            rise = oriented[start : first + 10] / oriented[first + 8 : first + 14].mean()
             low, high = (_crossing(rise, level) for level in (0.2, 0.8))
             if low is not None and high is not None:
                 widths.append(high - low)

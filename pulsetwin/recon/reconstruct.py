@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pulsetwin.errors import MismatchError, ProtocolError
 from pulsetwin.progress import Progress, silent
@@ -15,13 +17,16 @@ from pulsetwin.recon.channels import channel_matrix
 from pulsetwin.recon.echo_planar import grid_echo_planar
 from pulsetwin.recon.epi import alternates
 from pulsetwin.recon.grid import grid
-from pulsetwin.recon.layout import is_cartesian, layout
+from pulsetwin.recon.layout import Layout, is_cartesian, layout
 from pulsetwin.recon.noise import noise_std, whiten_by_background
+from pulsetwin.recon.noncartesian import reconstruct_noncartesian
 from pulsetwin.recon.quality import ghost_figures, image_figures
 from pulsetwin.volume import Images, affine_ras
 
 WORKSPACE = 3
 """Memory of a reconstruction in units of the gridded scan."""
+OVERHEAD = 600 << 20
+"""Memory of the libraries and of one part of the scan while it is read [byte]."""
 
 
 def reconstruct(
@@ -71,50 +76,46 @@ def reconstruct(
     if precision not in ("single", "double"):
         raise ProtocolError(f"precision '{precision}' is unknown: choose single or double")
     dtype = torch.complex64 if precision == "single" else torch.complex128
-    readouts, warnings = imaging_readouts(raw)
-    if not is_cartesian(readouts, raw.geometry.fov):
-        from pulsetwin.recon.noncartesian import reconstruct_noncartesian
-
-        if reference is not None:
-            raise MismatchError(
-                "a ghost reference is for echo-planar scans, and this one is not Cartesian: leave it out"
-            )
-        return reconstruct_noncartesian(
-            raw, readouts, method=method, coils=coils, dtype=dtype, device=device, progress=progress
-        )
-    plan, assumed = layout(raw, readouts)
-    cell_bytes = plan.counts().size * plan.shape[0] * dtype.itemsize
-    matrix, compressed = channel_matrix(
-        raw, readouts, coils=coils, coil_bytes=WORKSPACE * cell_bytes, memory=memory or half_of_memory(), dtype=dtype
-    )
-    matrix = matrix.to(device)
-    quality: dict[str, float] = {"coils": float(matrix.shape[0])}
-    uncorrected = None
-    if alternates(plan):
-        hybrid, uncorrected, found = grid_echo_planar(raw, plan, reference, matrix, progress)
-        quality |= found
-    elif reference is not None:
-        raise MismatchError("a ghost reference was given but no image has reversed lines: leave it out")
+    readouts, left_out = imaging_readouts(raw)
+    plan, assumed = layout(raw, readouts) if is_cartesian(readouts, raw.geometry.fov) else (None, [])
+    voxels = int(np.prod(raw.geometry.matrix)) if plan is None else plan.counts().size * plan.shape[0]
+    room = (memory or half_of_memory()) - OVERHEAD
+    coil_bytes = WORKSPACE * voxels * dtype.itemsize
+    matrix, compressed = channel_matrix(raw, readouts, coils=coils, coil_bytes=coil_bytes, memory=room, dtype=dtype)
+    if plan is not None:
+        images = _cartesian(raw, plan, reference, method, matrix.to(device), progress)
+    elif reference is None:
+        images = reconstruct_noncartesian(raw, readouts, method=method, channels=matrix.to(device), progress=progress)
     else:
+        raise MismatchError("a ghost reference is for echo-planar scans, and this one is not Cartesian: leave it out")
+    return replace(
+        images,
+        quality={"coils": float(len(matrix)), **images.quality},
+        warnings=(*raw.warnings, *left_out, *assumed, *compressed, *images.warnings),
+    )
+
+
+def _cartesian(
+    raw: RawData, plan: Layout, reference: RawData | None, method: str, matrix: Tensor, progress: Progress
+) -> Images:
+    """Reconstruct a Cartesian scan, with ghost correction where its lines alternate."""
+    uncorrected, quality, assumed = None, {}, []
+    if alternates(plan):
+        hybrid, uncorrected, quality = grid_echo_planar(raw, plan, reference, matrix, progress)
+    elif reference is None:
         hybrid = grid(plan, coil_matrix=matrix, progress=progress)
-    noise_known = raw.noise is not None
-    if not noise_known:
-        noise_known = whiten_by_background(hybrid, plan, assumed)
+    else:
+        raise MismatchError("a ghost reference was given but no image has reversed lines: leave it out")
+    noise_known = raw.noise is not None or whiten_by_background(hybrid, plan, assumed)
     result = combine(hybrid, plan, method, progress)
     values = result.values.cpu().numpy()
     std = noise_std(plan) if noise_known and result.methods == ("fft",) else None
     quality |= image_figures(np.abs(values[0]), std)
     if uncorrected is not None:
         quality |= ghost_figures(uncorrected, np.abs(values[0]))
-    return Images(
-        values,
-        affine_ras(raw.geometry, (values.shape[3], values.shape[2], values.shape[1])),
-        plan.contrasts,
-        std,
-        quality,
-        (*raw.warnings, *warnings, *assumed, *compressed, *result.warnings),
-        {} if uncorrected is None else {"uncorrected": uncorrected},
-    )
+    extras = {} if uncorrected is None else {"uncorrected": uncorrected}
+    affine = affine_ras(raw.geometry, values.shape[:0:-1])
+    return Images(values, affine, plan.contrasts, std, quality, (*assumed, *result.warnings), extras)
 
 
 def imaging_readouts(raw: RawData) -> tuple[Readouts, list[str]]:
