@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -25,8 +25,7 @@ def fft(image: Tensor, axes: Sequence[int]) -> Tensor:
     Tensor
         Complex array of the shape and unit of `image`.
     """
-    axes = tuple(axes)
-    return torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(image, axes), dim=axes, norm="ortho"), axes)
+    return _centred(torch.fft.fftn, image, axes)
 
 
 def ifft(kspace: Tensor, axes: Sequence[int]) -> Tensor:
@@ -44,5 +43,25 @@ def ifft(kspace: Tensor, axes: Sequence[int]) -> Tensor:
     Tensor
         Complex array of the shape and unit of `kspace`.
     """
-    axes = tuple(axes)
-    return torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(kspace, axes), dim=axes, norm="ortho"), axes)
+    return _centred(torch.fft.ifftn, kspace, axes)
+
+
+def _centred(transform: Callable[..., Tensor], values: Tensor, axes: Sequence[int]) -> Tensor:
+    """Centre both domains: by a cheap change of signs along even axes, by a shift along odd ones."""
+    axes = tuple(axis % values.ndim for axis in axes)
+    odd = tuple(axis for axis in axes if values.shape[axis] % 2)
+    even = tuple(axis for axis in axes if values.shape[axis] % 2 == 0)
+    signs = _signs(values, even)
+    turned = sum(values.shape[axis] // 2 for axis in even) % 2
+    values = torch.fft.ifftshift(values, odd) if odd else values
+    result = transform(values * signs, dim=axes, norm="ortho").mul_(-signs if turned else signs)
+    return torch.fft.fftshift(result, odd) if odd else result
+
+
+def _signs(values: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Return ``(-1)^(sum of the indices along axes)``, in a shape that broadcasts to `values`."""
+    signs = torch.ones((), dtype=values.real.dtype, device=values.device)
+    for axis in axes:
+        line = 1 - 2 * (torch.arange(values.shape[axis], device=values.device) % 2)
+        signs = signs * line.to(signs.dtype).reshape(-1, *[1] * (values.ndim - 1 - axis))
+    return signs

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from pulsetwin.errors import ShapeError
 
+_CHUNK = 1 << 18  # voxels transformed at once, so that a part stays in the processor's cache
+
 
 def kernel_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the size of a kernel that holds every offset between two voxels of a grid of size `shape`."""
@@ -22,8 +24,8 @@ class Toeplitz:
     """Hermitian Toeplitz operator on a grid, ``(T x)[r] = sum_r' t[r - r'] x[r']``.
 
     Embeds the kernel in a circulant (Chan and Ng 1996, doi:10.1137/S0036144594276474; Fessler et al. 2005,
-    doi:10.1109/TSP.2005.853152). Each image of a batch is padded in turn, axis by axis, so that memory stays near
-    that of one padded grid and no FFT runs over rows that are zero or unwanted.
+    doi:10.1109/TSP.2005.853152). The padded grid never exists as a whole: memory stays near that of the image and its
+    kernel, and few FFTs run over rows that are zero or unwanted.
 
     Parameters
     ----------
@@ -60,12 +62,19 @@ class Toeplitz:
         return self(self(image))
 
     def _convolve(self, image: Tensor) -> Tensor:
-        for axis in reversed(range(image.ndim)):
-            image = torch.fft.fft(image, n=self.spectrum.shape[axis], dim=axis)
-        image = image * self.spectrum
-        for axis, size in enumerate(self.shape):
-            image = torch.fft.ifft(image, dim=axis).narrow(axis, 0, size)
-        return image
+        """Convolve one image, ``[*grid]``: the first axis by itself, then the others a few planes at a time."""
+        spectrum = self.spectrum if image.ndim > 1 else self.spectrum[None]
+        image = image if image.ndim > 1 else image[None]
+        lengths, axes = spectrum.shape, tuple(range(1, image.ndim))
+        inside = tuple(slice(n) for n in image.shape)
+        planes = max(1, _CHUNK // math.prod(lengths[1:]))
+        done = []
+        for part, factor in zip(
+            torch.fft.fft(image, n=lengths[0], dim=0).split(planes), spectrum.split(planes), strict=True
+        ):
+            wide = torch.fft.fftn(part, s=lengths[1:], dim=axes) * factor
+            done.append(torch.fft.ifftn(wide, dim=axes)[(slice(None), *inside[1:])])
+        return torch.fft.ifft(torch.cat(done), dim=0)[inside[0]].reshape(self.shape)
 
 
 def kernel_scale(shape: tuple[int, ...]) -> float:
