@@ -111,7 +111,7 @@ def layout(raw: RawData, readouts: Readouts) -> tuple[Layout, list[str]]:
     if slices > 1 or raw.geometry.matrix[2] == 1:
         kz, shift_z = np.zeros_like(kz), 0.0
     shape = (_columns(readouts, raw), _lines(ky, raw, 1), _lines(kz, raw, 2))
-    ky, kz = ky + shape[1] // 2, kz + shape[2] // 2
+    ky, kz = ((cells + n // 2) % n for cells, n in ((ky, shape[1]), (kz, shape[2])))
     contrasts, contrast = contrasts_of(readouts)
     sorted_ = Layout(
         readouts, shape, fov, contrasts, slices, contrast, readouts.label("SLC"), ky, kz, (shift_y, shift_z), 1
@@ -139,15 +139,17 @@ def _columns(readouts: Readouts, raw: RawData) -> int:
 
 
 def _lines(cells: np.ndarray, raw: RawData, axis: int) -> int:
-    """Cells along y or z: the nominal matrix, grown if the trajectory reaches beyond it."""
+    """Cells along y or z: the nominal matrix, else what the trajectory spans; ``+n/2`` and ``-n/2`` are one cell."""
     nominal = raw.geometry.matrix[axis]
-    needed = max(-2 * int(cells.min(initial=0)), 2 * int(cells.max(initial=0)) + 1)
-    if nominal > 1 and needed > nominal + 2:
+    low, high = int(cells.min(initial=0)), int(cells.max(initial=0))
+    if nominal > 1 and max(-low, high) <= nominal // 2 and high - low < nominal:
+        return nominal
+    if nominal > 1:
         raise ProtocolError(
-            f"the trajectory reaches {needed} lines along {'xyz'[axis]} but the matrix is {nominal}: "
+            f"the trajectory runs from line {low} to {high} along {'xyz'[axis]} but the matrix is {nominal}: "
             "check that the .seq belongs to this scan and that its FOV definition is right"
         )
-    return max(nominal, needed if nominal > 1 or np.ptp(cells) else 1)
+    return high - low + 1 if abs(low + high) <= 1 else max(-2 * low, 2 * high + 2)
 
 
 def contrasts_of(readouts: Readouts) -> tuple[tuple[dict[str, Any], ...], np.ndarray]:

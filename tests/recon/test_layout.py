@@ -75,3 +75,9 @@ def test_radial_and_jittered_lines_are_not_cartesian() -> None:
     positions[:, :, 1] += np.array([0, 0.3, 0, 0, -0.3, 0])[:, None] / FOV[1]
     raw = scan(np.zeros((6, 1, 8), complex), positions, (1, 6, 8))
     assert not is_cartesian(raw.groups[0], FOV)
+
+
+def test_the_line_at_plus_half_the_matrix_is_that_at_minus_half() -> None:
+    positions = cartesian_positions((1, 6, 8))
+    plan, _ = planned(-positions, (1, 6, 8))
+    np.testing.assert_array_equal(plan.ky, [0, 5, 4, 3, 2, 1])
