@@ -24,7 +24,6 @@ DPI = 120
 MAX_TILES = 20
 MAX_ROWS = 6
 PERCENTILE = 99.7
-THIN = 8
 INK = "#f2f2f2"
 
 
@@ -89,14 +88,14 @@ def ghost(before: np.ndarray, images: Images) -> Figure:
     Parameters
     ----------
     before
-        Complex images without the correction, ``[contrast, z, y, x]`` as `images`.
+        Magnitude of the first contrast without the correction, ``[z, y, x]``.
     images
         The corrected images.
     """
-    if before.shape != images.values.shape:
-        raise ShapeError(f"images before the correction are {before.shape}, after it {images.values.shape}")
+    if before.shape != images.values.shape[1:]:
+        raise ShapeError(f"the image before the correction is {before.shape}, after it {images.values.shape[1:]}")
     turned, middle = view(images.affine), images.values.shape[1] // 2
-    pair = [turned.turn(np.abs(values[0, middle])) for values in (before, images.values)]
+    pair = [turned.turn(np.abs(volume[middle])) for volume in (before, images.values[0])]
     figure = new_figure(8.4, 8.6)
     grid = figure.subplots(2, 2)
     for column, (tile, name) in enumerate(zip(pair, ("without correction", "corrected"), strict=True)):
@@ -130,7 +129,7 @@ def _montage(
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (contrast, z) in zip(grid, tiles, strict=False):
         tile = turned.turn(values[contrast, z])
-        artist = draw_slice(axes, tile, turned, window=windows[contrast], **_renamed(style))
+        artist = draw_slice(axes, tile, turned, window=windows[contrast], **style)
         axes.set_title(_tile_name(images, contrast, z), fontsize=8, pad=3)
     for axes in grid[len(tiles) :]:
         axes.set_axis_off()
@@ -138,11 +137,6 @@ def _montage(
         figure.colorbar(artist, ax=list(grid), shrink=0.8, pad=0.02)
     figure.suptitle(f"{title}, {turned.plane}, {describe_grid(images)}", fontsize=10)
     return figure
-
-
-def _renamed(style: dict[str, Any]) -> dict[str, Any]:
-    """Pass on the style of a tile."""
-    return {"low": style.get("low", 0.0), "colours": style.get("colours", "gray")}
 
 
 def describe_grid(images: Images) -> str:

@@ -63,8 +63,9 @@ def write_complex(path: str | Path, images: Images, *, force: bool = False) -> N
 def snr(images: Images) -> np.ndarray:
     """Return the signal-to-noise ratio ``|m| / sigma`` of each voxel, float32 ``[contrast, z, y, x]``.
 
-    ``sigma`` is `Images.noise_std`, the standard deviation of the complex noise, ``sigma^2 = E|n|^2`` (units of SNR,
-    Kellman and McVeigh 2005, https://doi.org/10.1002/mrm.20713). Voxels of unknown noise (sigma = 0) get 0.
+    ``sigma`` is `Images.noise_std`, the standard deviation of the noise of the real part, so that the ratio is the one
+    that repeated scans would give (Kellman and McVeigh 2005, https://doi.org/10.1002/mrm.20713). Voxels of unknown
+    noise (sigma = 0) get 0.
 
     Raises
     ------
