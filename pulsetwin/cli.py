@@ -1,0 +1,266 @@
+"""The command line: one verb per job. Everything heavy is imported inside the verb that needs it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pulsetwin.errors import FileError, ProtocolError, PulsetwinError
+from pulsetwin.progress import bar
+
+METHODS = ("auto", "fft", "grappa", "sense", "nufft", "wavelet", "tv")
+GIB = 1 << 30
+OK, FAILED, ERROR, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 1 not playable, 2 an error told in one line."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except PulsetwinError as error:
+        return _fail(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ERROR
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}; check the path, its permissions and the free space")
+    except MemoryError:
+        return _fail("not enough memory; pass a smaller --memory, or fewer virtual coils with --coils")
+    except KeyboardInterrupt:
+        sys.stderr.write("\npulsetwin: interrupted; no output was written\n")
+        return INTERRUPTED
+
+
+def recon(options: argparse.Namespace) -> int:
+    """Reconstruct a scan into a folder of images, figures and a report."""
+    inputs = _recon_inputs(options)
+    from pulsetwin.export.atomic import require_writable
+
+    require_writable(options.output, force=options.force)
+    from pulsetwin.export.recon_output import write_recon
+    from pulsetwin.recon.read import read
+    from pulsetwin.recon.reconstruct import reconstruct
+
+    timings: dict[str, float] = {}
+    progress = bar()
+    reading = {"partial": options.partial, "trust_seq": options.trust_seq, "progress": progress}
+    with _timed(timings, "read"):
+        raw = read(options.scan, options.seq, noise=options.noise, **reading)
+    reference = None
+    if options.reference:
+        with _timed(timings, "read the reference"):
+            reference = read(options.reference, options.reference_seq, **reading)
+    with _timed(timings, "reconstruct"):
+        images = reconstruct(
+            raw,
+            reference=reference,
+            method=options.method,
+            coils=options.coils,
+            memory=None if options.memory is None else int(options.memory * GIB),
+            precision="double" if options.double else "single",
+            device=options.device,
+            progress=progress,
+        )
+    settings = {name: getattr(options, name) for name in SETTINGS}
+    kept = {"settings": settings, "inputs": inputs, "timings": timings, "extras": images.extras}
+    outputs = write_recon(options.output, raw, images, **kept, force=options.force, progress=progress)
+    _report_recon(Path(options.output), images, outputs)
+    return OK
+
+
+SETTINGS = ("method", "coils", "memory", "partial", "trust_seq", "double", "device")
+
+
+def info(options: argparse.Namespace) -> int:
+    """Tell what is in a raw-data file or a `.seq`."""
+    path = _existing(options.file)
+    if path.suffix.lower() == ".seq":
+        from pulsetwin.export.describe import describe_seq
+        from pulsetwin.sequences.seqfile import read_seq
+
+        facts = describe_seq(read_seq(path))
+    else:
+        from pulsetwin.export.describe_raw import describe_raw
+        from pulsetwin.recon.read import read
+
+        facts = describe_raw(read(path, partial=True))
+    if options.json:
+        from pulsetwin.export.summary import to_json
+
+        sys.stdout.write(to_json(facts))
+    else:
+        from pulsetwin.export.text import to_text
+
+        sys.stdout.write(to_text(facts))
+    return OK
+
+
+def check(options: argparse.Namespace) -> int:
+    """Check whether a scanner can play a `.seq`."""
+    path = _existing(options.seq)
+    from pulsetwin.export.atomic import require_writable
+    from pulsetwin.export.playable import check as check_playable
+    from pulsetwin.scanner import Scanner
+    from pulsetwin.sequences.seqfile import read_seq
+
+    if options.json:
+        require_writable(options.json, force=options.force)
+    from_file = options.scanner.endswith(".toml")
+    scanner = Scanner.load(options.scanner) if from_file else Scanner.preset(options.scanner)
+    result = check_playable(read_seq(path), scanner)
+    if options.json:
+        from pulsetwin.export.summary import write_json
+
+        write_json(options.json, result, force=options.force)
+    sys.stdout.write(f"{result}\n")
+    return OK if result.playable else FAILED
+
+
+def plot(options: argparse.Namespace) -> int:
+    """Draw a sequence diagram and its k-space."""
+    path = _existing(options.seq)
+    from pulsetwin.export.atomic import require_writable
+
+    require_writable(options.output, force=options.force)
+    from pulsetwin.export.diagram import diagram
+    from pulsetwin.export.figures import save_png
+    from pulsetwin.sequences.seqfile import read_seq
+
+    save_png(diagram(read_seq(path)), options.output, force=options.force)
+    sys.stdout.write(f"diagram  {options.output}\n")
+    return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Describe verbs and options."""
+    about = "Reconstruct, inspect and check Pulseq MRI scans and sequences."
+    parser = argparse.ArgumentParser(
+        prog="pulsetwin", description=about, epilog="'pulsetwin VERB --help' explains a verb and gives an example."
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    _add_recon(verbs)
+    file = _verb(verbs, "info", info, "tell what is in a raw-data file or a .seq", "pulsetwin info scan.dat")
+    file.add_argument("file", help="raw data (.dat, .h5) or sequence (.seq)")
+    file.add_argument("--json", action="store_true", help="print JSON")
+    example = "pulsetwin check scan.seq --scanner siemens-prisma"
+    checked = _verb(verbs, "check", check, "check whether a scanner can play a .seq (exit code 1 if not)", example)
+    checked.add_argument("seq", help="sequence (.seq)")
+    checked.add_argument("--scanner", required=True, help="scanner preset, such as siemens-prisma, or a TOML file")
+    checked.add_argument("--json", metavar="FILE", help="write the findings as JSON")
+    checked.add_argument("--force", action="store_true", help="replace an existing file")
+    drawn = _verb(verbs, "plot", plot, "draw a sequence diagram and its k-space", "pulsetwin plot scan.seq -o scan.png")
+    drawn.add_argument("seq", help="sequence (.seq)")
+    drawn.add_argument("-o", "--output", required=True, metavar="PNG", help="picture to write")
+    drawn.add_argument("--force", action="store_true", help="replace an existing picture")
+    return parser
+
+
+def _add_recon(verbs: Any) -> None:
+    """Describe the options of `recon`."""
+    example = "pulsetwin recon scan.dat --seq scan.seq --reference ref.dat --reference-seq ref.seq -o out/"
+    verb = _verb(verbs, "recon", recon, "reconstruct a scan: images, figures and a report", example)
+    verb.add_argument("scan", help="raw data (Siemens .dat, or ISMRMRD .h5)")
+    verb.add_argument("--seq", metavar="SEQ", help="the .seq that was played; vendor data need none")
+    verb.add_argument("-o", "--output", required=True, metavar="FOLDER", help="folder to write")
+    verb.add_argument("--reference", metavar="DAT", help="EPI train without phase-encoding blips, against ghosts")
+    verb.add_argument("--reference-seq", metavar="SEQ", help="the .seq of the reference")
+    verb.add_argument("--noise", metavar="DAT", help="noise scan, for whitening and SNR maps")
+    verb.add_argument("--method", choices=METHODS, default="auto", help="image reconstruction (default: by the data)")
+    verb.add_argument("--coils", type=_positive(int), metavar="N", help="compress to N virtual coils")
+    verb.add_argument("--memory", type=_positive(float), metavar="GIB", help="memory to stay below [GiB]")
+    verb.add_argument("--partial", action="store_true", help="use the complete readouts of a truncated file")
+    verb.add_argument("--trust-seq", action="store_true", help="warn instead of stop where signature or dwell differ")
+    verb.add_argument("--force", action="store_true", help="replace the files of an earlier run")
+    verb.add_argument("--double", action="store_true", help="compute in double precision")
+    verb.add_argument("--device", default="cpu", help="where to compute, such as cuda (default: cpu)")
+
+
+def _verb(verbs: Any, name: str, run: Callable[..., int], about: str, example: str) -> argparse.ArgumentParser:
+    """Add a verb with its one-line description and its example."""
+    verb: argparse.ArgumentParser = verbs.add_parser(
+        name, help=about, description=about[0].upper() + about[1:] + ".", epilog=f"example: {example}"
+    )
+    verb.set_defaults(run=run)
+    return verb
+
+
+class _Version(argparse.Action):
+    """Print the version; it is looked up only when asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from pulsetwin import __version__
+
+        sys.stdout.write(f"pulsetwin {__version__}\n")
+        parser.exit()
+
+
+def _positive(kind: type) -> Callable[[str], Any]:
+    """Return a parser of positive numbers."""
+
+    def parse(text: str) -> Any:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not positive")
+        return value
+
+    parse.__name__ = "number"
+    return parse
+
+
+def _recon_inputs(options: argparse.Namespace) -> dict[str, Path]:
+    """Return role to input file, after checking that they exist and that no option is left without its partner."""
+    if options.reference_seq and not options.reference:
+        raise ProtocolError("--reference-seq needs --reference: give the raw data of the reference too")
+    if options.trust_seq and not options.seq:
+        raise ProtocolError("--trust-seq needs --seq: give the .seq to trust")
+    roles = ("scan", "seq", "reference", "reference_seq", "noise")
+    return {role: _existing(getattr(options, role)) for role in roles if getattr(options, role)}
+
+
+def _existing(name: str) -> Path:
+    """Return a file's path, or raise if it is missing or a folder."""
+    path = Path(name)
+    if path.is_dir():
+        raise FileError(path, "is a folder", "give the file itself")
+    if not path.exists():
+        raise FileError(path, "no such file", "check the path")
+    return path
+
+
+@contextmanager
+def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
+    """Record how long a step takes [s]."""
+    began = time.perf_counter()
+    yield
+    timings[name] = time.perf_counter() - began
+
+
+def _report_recon(out: Path, images: Any, outputs: Sequence[str]) -> None:
+    """Tell where everything is and how well it went; every warning goes to stderr."""
+    from pulsetwin.export.report import quality_words
+
+    contrasts, z, y, x = images.values.shape
+    drawn = [Path(name).stem for name in outputs if name.startswith("figures/")]
+    lines = [
+        f"images   {out / 'images.nii.gz'}  ({x} x {y} x {z} voxels, contrasts: {contrasts})",
+        f"figures  {out / 'figures'}{os.sep}  ({', '.join(drawn)})",
+        f"report   {out / 'report.html'}",
+    ]
+    lines += ["quality  {}: {}".format(*quality_words(name, value)) for name, value in images.quality.items()]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stderr.write("".join(f"warning: {' '.join(warning.split())}\n" for warning in images.warnings))
+
+
+def _fail(message: str) -> int:
+    """Tell an error in one line."""
+    sys.stderr.write("pulsetwin: " + " ".join(message.split()) + "\n")
+    return ERROR
