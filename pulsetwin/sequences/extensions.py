@@ -14,12 +14,12 @@ KNOWN = ("LABELSET", "LABELINC", "ROTATIONS", "TRIGGERS", "DELAYS", "RF_SHIMS")
 _KINDS = {"TRIGGERS": "triggers", "DELAYS": "soft_delays", "RF_SHIMS": "shims"}
 
 
-def read_extensions(table: Section | None, specs: list[Section], heads: Array) -> tuple[Extensions, list[str]]:
+def read_extensions(table: Section, specs: list[Section], heads: Array) -> tuple[Extensions, list[str]]:
     """Resolve the lists that begin at `heads` (ids in `[EXTENSIONS]`, int64 ``[list]``) and return warnings.
 
     Unknown extensions are kept by name: the specification lets a reader ignore them.
     """
-    names, entries, warnings = _specifications(specs)
+    names, entries = _specifications(specs)
     links = _links(table)
     rotations = entries.get("ROTATIONS", {})
     rotation_row = {key: row for row, key in enumerate(rotations)}
@@ -31,8 +31,8 @@ def read_extensions(table: Section | None, specs: list[Section], heads: Array) -
             name = names.get(kind, f"type {kind}")
             if name not in KNOWN:
                 mine["unknown"].append(name)
-            elif ref not in entries[name]:
-                table.fail(f"extension {name} has no entry {ref}", remedy="the file is cut or edited: export it again")  # type: ignore[union-attr]
+            elif ref not in entries.get(name, {}):
+                table.fail(f"extension {name} has no entry {ref}", remedy="the file is cut or edited: export it again")
             elif name == "ROTATIONS":
                 rotation[number] = rotation_row[ref]
             else:
@@ -41,25 +41,22 @@ def read_extensions(table: Section | None, specs: list[Section], heads: Array) -
         for key, values in mine.items():
             found[key].append(tuple(values))
     unknown = sorted({name for names in found["unknown"] for name in names})
-    warnings += [f"extension {name} is unknown and left out" for name in unknown]
+    warnings = [f"extension {name} is unknown and left out" for name in unknown]
     matrices = np.array([rotations[key] for key in rotations]).reshape(-1, 3, 3)
     return Extensions(rotation=rotation, rotations=matrices, **{k: tuple(v) for k, v in found.items()}), warnings
 
 
-def _links(table: Section | None) -> dict[int, tuple[int, int, int]]:
-    if table is None:
-        return {}
+def _links(table: Section) -> dict[int, tuple[int, int, int]]:
     numbers = table.numbers((4,))
     columns = [table.whole(numbers[:, i], what) for i, what in enumerate(("id", "type", "reference", "next id"))]
     table.unique(columns[0], "extension id")
     return {int(i): (int(t), int(r), int(n)) for i, t, r, n in zip(*columns, strict=True)}
 
 
-def _walk(table: Section | None, links: dict[int, tuple[int, int, int]], head: int) -> list[tuple[int, int]]:
+def _walk(table: Section, links: dict[int, tuple[int, int, int]], head: int) -> list[tuple[int, int]]:
     chain: list[tuple[int, int]] = []
     while head:
-        if table is None or head not in links or len(chain) > len(links):
-            assert table is not None
+        if head not in links or len(chain) > len(links):
             problem = "goes round in a circle" if head in links else f"leads to {head}, which does not exist"
             table.fail(f"an extension list {problem}", remedy="the file is cut or edited: export it again")
         kind, ref, head = links[head]
@@ -67,7 +64,7 @@ def _walk(table: Section | None, links: dict[int, tuple[int, int, int]], head: i
     return chain
 
 
-def _specifications(specs: list[Section]) -> tuple[dict[int, str], dict[str, dict[int, Any]], list[str]]:
+def _specifications(specs: list[Section]) -> tuple[dict[int, str], dict[str, dict[int, Any]]]:
     names: dict[int, str] = {}
     entries: dict[str, dict[int, Any]] = {}
     for section in specs:
@@ -77,7 +74,7 @@ def _specifications(specs: list[Section]) -> tuple[dict[int, str], dict[str, dic
         names[int(number)] = name
         if name in KNOWN:
             entries[name] = _entries(section, _PARSERS[name])
-    return names, entries, []
+    return names, entries
 
 
 def _entries(section: Section, parse: Callable[[list[str]], Any]) -> dict[int, Any]:

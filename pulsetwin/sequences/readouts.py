@@ -6,6 +6,7 @@ lines between points, so that the integral is exact. Blocks with equal events sh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -162,12 +163,12 @@ class _Pulses:
         self.slice_direction = np.concatenate((direction, np.zeros((1, 3))))
 
 
-def _at_center(seq: SeqFile, block: Array, center: Array, function: object) -> Array:
+def _at_center(seq: SeqFile, block: Array, center: Array, function: Callable[..., Array]) -> Array:
     """Evaluate `moment_at` or `amplitude_at` at the centres of the pulses, ``[pulse, 3]``; each distinct case once."""
     keys = np.column_stack((seq.events[block, RF : GZ + 1], seq.rotation[block]))
     _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     time = center[first, None]
-    axes = [function(seq.gradients, seq.events[block[first], axis], time)[:, 0] for axis in range(GX, GZ + 1)]  # type: ignore[operator]
+    axes = [function(seq.gradients, seq.events[block[first], axis], time)[:, 0] for axis in range(GX, GZ + 1)]
     return _rotate(seq, block[first], np.stack(axes, -1))[index.reshape(-1)]
 
 

@@ -116,7 +116,10 @@ def read_seq(path: str | Path) -> SeqFile:
         raise SeqError(path, "has no [BLOCKS]", _CUT)
     ids = (rf.id, np.concatenate((rows.trap_id, rows.id)), adc.id)
     number, timing, events, heads = _blocks(sections["BLOCKS"], version, ids)
-    extensions, more = read_extensions(sections.get("EXTENSIONS"), specs, heads)
+    table = sections.get("EXTENSIONS", Section(path, "EXTENSIONS", "", 0))
+    if len(heads) and table.line == 0:
+        sections["BLOCKS"].fail("blocks use extensions, but there is no [EXTENSIONS]", remedy=_CUT)
+    extensions, more = read_extensions(table, specs, heads)
     end = waves.duration(rows, shapes, rasters["GradientRasterTime"])
     if version >= (1, 4, 0):
         ticks = np.concatenate(([0], np.cumsum(timing)))
