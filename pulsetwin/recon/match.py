@@ -101,16 +101,15 @@ def match(raw: RawFacts, path: str | Path, *, partial: bool = False, trust_seq: 
     seq = read_seq(path)
     played = played_readouts(seq)
     confirmed, doubts = _signatures(raw, seq)
-    readout = _pair(raw, seq, played, confirmed, partial)
-    event = np.arange(len(readout))
-    _lengths(raw, seq, played, readout)
+    readout, event = _pair(raw, seq, played, confirmed, partial)
+    _lengths(raw, seq, played, readout, event)
     if not confirmed:
         doubts += _dwell(raw, seq, played)
-    notes = _times(raw, seq, played, readout)
+    notes = _times(raw, seq, played, readout, event)
     if doubts and not trust_seq:
         raise MismatchError(f"{'; '.join(doubts)}; {_TRUST}")
     notes = [f"{doubt}: trusted as asked." for doubt in doubts] + notes + [f"{note}." for note in seq.warnings]
-    if len(event) < len(played):
+    if len(raw.samples) < len(played) and event[-1] < len(played) - 1:
         notes.append(f"{len(event)} of the {len(played)} readouts that {seq.path.name} plays are there and were used.")
     if not confirmed and not doubts:
         notes.append(f"Nothing confirms that {raw.path.name} was played from {seq.path.name}: no signature in one of them.")
@@ -130,39 +129,42 @@ def _signatures(raw: RawFacts, seq: SeqFile) -> tuple[bool, list[str]]:
     ]
 
 
-def _pair(raw: RawFacts, seq: SeqFile, played: PlayedReadouts, confirmed: bool, partial: bool) -> np.ndarray:
-    """Return the readouts that belong to the events, in order."""
-    every, events = np.arange(len(raw.samples)), len(played)
-    own = np.nonzero(~raw.noise)[0]
-    for candidate in (every, own):
-        if len(candidate) == events and events:
-            return candidate
-    if partial and 0 < len(own) < events:
-        fits = len(every) < events and _fits(raw, played, every)
-        return every if fits or not _fits(raw, played, own) else own
-    found = f"{raw.path} has {len(own)} readouts, but {seq.path} plays {events}"
-    if len(own) > events:
-        times = len(own) / max(events, 1)
-        again = f" (the scan was repeated {times:.0f} times?)" if events and times == round(times) else ""
-        raise MismatchError(f"{found}: the .seq looks wrong{again}; pass the .seq that was played")
+def _pair(
+    raw: RawFacts, seq: SeqFile, played: PlayedReadouts, confirmed: bool, partial: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the readouts and the events they belong to, in order."""
+    every, own = np.arange(len(raw.samples)), np.nonzero(~raw.noise)[0]
+    events = np.arange(len(played))
+    encoding = np.nonzero(~played.flags.get("noise", np.zeros(len(played), bool)))[0]
+    choices = ((every, events), (own, events), (own, encoding))
+    for readout, event in choices:
+        if len(readout) == len(event) > 0:
+            return readout, event
+    if partial:
+        for readout, event in choices:
+            if 0 < len(readout) < len(event) and (raw.samples[readout] == played.num_samples[event[: len(readout)]]).all():
+                return readout, event[: len(readout)]
+    raise MismatchError(_count_problem(raw, seq, len(own), len(played), confirmed))
+
+
+def _count_problem(raw: RawFacts, seq: SeqFile, readouts: int, events: int, confirmed: bool) -> str:
+    found = f"{raw.path} has {readouts} readouts, but {seq.path} plays {events}"
+    if readouts > events:
+        again = f" (was the scan repeated {readouts // events} times?)" if events and readouts % events == 0 else ""
+        return f"{found}: the .seq looks wrong{again}; pass the .seq that was played"
     if confirmed or not raw.complete:
-        reason = "their signatures agree" if confirmed else "the raw file is damaged"
-        remedy = "use what is there with partial=True (--partial), or scan again"
-        raise MismatchError(f"{found}: the raw file looks wrong ({reason}, so readouts were lost); {remedy}")
-    raise MismatchError(f"{found}: the .seq looks wrong, for the raw file is complete; pass the .seq that was played")
+        reason = "the raw file is damaged" if not raw.complete else "the signatures agree, so readouts were lost"
+        return f"{found}: the raw file looks wrong ({reason}); use what is there with partial=True (--partial)"
+    return f"{found}: the .seq looks wrong, for the raw file is complete; pass the .seq that was played"
 
 
-def _fits(raw: RawFacts, played: PlayedReadouts, readout: np.ndarray) -> bool:
-    return bool((raw.samples[readout] == played.num_samples[: len(readout)]).all())
-
-
-def _lengths(raw: RawFacts, seq: SeqFile, played: PlayedReadouts, readout: np.ndarray) -> None:
-    expected = played.num_samples[: len(readout)]
+def _lengths(raw: RawFacts, seq: SeqFile, played: PlayedReadouts, readout: np.ndarray, event: np.ndarray) -> None:
+    expected = played.num_samples[event]
     bad = np.nonzero(raw.samples[readout] != expected)[0]
     if len(bad):
         k = int(bad[0])
         raise MismatchError(
-            f"readout {readout[k] + 1} of {raw.path} has {raw.samples[readout[k]]} samples, but ADC event {k + 1} of "
+            f"readout {readout[k] + 1} of {raw.path} has {raw.samples[readout[k]]} samples, but ADC event {event[k] + 1} of "
             f"{seq.path} has {expected[k]}: the .seq looks wrong; pass the .seq that was played"
         )
 
@@ -174,11 +176,11 @@ def _dwell(raw: RawFacts, seq: SeqFile, played: PlayedReadouts) -> list[str]:
     return [f"{seq.path}: looks wrong: its dwell time is {own}, but {raw.path} states {1e6 * raw.dwell:g} us"]
 
 
-def _times(raw: RawFacts, seq: SeqFile, played: PlayedReadouts, readout: np.ndarray) -> list[str]:
+def _times(raw: RawFacts, seq: SeqFile, played: PlayedReadouts, readout: np.ndarray, event: np.ndarray) -> list[str]:
     """Compare the time stamps with the times of the events, up to a constant."""
     if raw.time is None or len(readout) < 2:
         return []
-    expected = played.start_time[: len(readout)]
+    expected = played.start_time[event]
     late = raw.time[readout] - expected
     late = late - np.median(late)
     tolerance = TICKS + DRIFT * np.abs(expected - np.median(expected))

@@ -178,7 +178,7 @@ def _by_sequence(scan: _Scan, seq: str | Path, partial: bool, trust_seq: bool) -
     event = np.full(len(mdh), -1)
     event[matched.readout] = matched.event
     is_noise = np.where(event >= 0, played.flags.get("noise", np.zeros(len(played), bool))[event], own_noise)
-    warnings += _label_doubts(mdh[matched.readout], played.labels, len(matched.event))
+    warnings += _label_doubts(mdh[matched.readout], played.labels, matched.event)
     groups = []
     for index in _same_layout(mdh):
         keep = index[(event[index] >= 0) & ~is_noise[index]]
@@ -207,24 +207,27 @@ def _played(scan: _Scan, played, readout: np.ndarray, event: np.ndarray) -> Read
     )
 
 
-def _label_doubts(mdh: np.ndarray, played: dict[str, np.ndarray], count: int) -> list[str]:
+def _label_doubts(mdh: np.ndarray, played: dict[str, np.ndarray], event: np.ndarray) -> list[str]:
     """Compare the scanner's counters with the labels of the `.seq`: it got them from there."""
     found = twix_counters.labels(mdh)
-    wrong = [name for name in match.COUNTED if name in played and name in found and (found[name] != played[name][:count]).any()]
+    wrong = [name for name in match.COUNTED if name in played and name in found and (found[name] != played[name][event]).any()]
     if not wrong:
         return []
     return [f"The scanner's counters differ from the .seq's labels {', '.join(wrong)}: the .seq's were used."]
 
 
 def _noise_of(scan: _Scan, index: np.ndarray) -> np.ndarray | None:
-    """Return the noise samples ``[coil, sample]`` of some readouts, or None without any."""
+    """Return the noise samples ``[coil, sample]`` of some readouts, at most a million a coil, or None without any."""
     if not len(index):
         return None
-    layout = scan.found.mdh[index]
-    same = (layout["UsedChannels"] == layout["UsedChannels"][0]) & (layout["SamplesInScan"] == layout["SamplesInScan"][0])
-    samples = _samples(scan.path, scan.found, index[same])
-    block = samples[: max(1, _NOISE_SAMPLES // samples.length)]
-    return np.ascontiguousarray(np.moveaxis(block, 0, 1).reshape(samples.channels, -1))
+    mdh = scan.found.mdh[index]
+    index = index[mdh["UsedChannels"] == mdh["UsedChannels"][0]]
+    total = np.cumsum(scan.found.mdh["SamplesInScan"][index].astype(np.int64))
+    index = index[: 1 + int(np.searchsorted(total, _NOISE_SAMPLES))]
+    parts = {}
+    for same in _same_layout(scan.found.mdh[index]):
+        parts.update(zip(same.tolist(), _samples(scan.path, scan.found, index[same])[:], strict=True))
+    return np.concatenate([parts[k] for k in range(len(index))], axis=1)
 
 
 def _with_noise(raw: RawData, container: Container, path: Path, noise, partial: bool) -> RawData:

@@ -7,9 +7,12 @@ protocol is there twice (`MeasYaps` and `Phoenix`): where the copies differ, one
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -122,13 +125,22 @@ def _buffers(path: Path, block: bytes, start: int) -> dict[str, bytes]:
 
 
 def _parse(path: Path, name: str, text: bytes) -> dict[str, Any]:
-    from twixtools.twixprot import parse_buffer
-
     try:
-        return dict(parse_buffer(text.decode("latin1")))
+        return dict(_twixprot().parse_buffer(text.decode("latin1")))
     except Exception as error:
         problem = f"header buffer {name} cannot be parsed ({type(error).__name__}: {error})"
         raise TwixError(path, problem, COPY_AGAIN) from error
+
+
+@cache
+def _twixprot() -> ModuleType:
+    """Return `twixtools.twixprot` alone: the package itself imports matplotlib and takes a second."""
+    package = importlib.util.find_spec("twixtools")
+    path = Path(package.submodule_search_locations[0]) / "twixprot.py"
+    spec = importlib.util.spec_from_file_location("pulsetwin._twixprot", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _assignments(text: bytes) -> bytes:
