@@ -108,10 +108,12 @@ def _draw_points(axes: Axes, positions: np.ndarray, times: np.ndarray) -> None:
 
 
 def _draw_order(axes: Axes, group: Readouts) -> None:
-    """Draw ky of every imaging readout's middle sample in the order of acquisition, reversed readouts apart."""
+    """Draw ky of every imaging readout's middle sample in the order of acquisition, those against the first apart."""
     index = _spread(np.nonzero(group.flag("imaging"))[0], MAX_POINTS)
-    middle = group.trajectory[index].offset
-    back = group.flag("reversed")[index]
+    path = group.trajectory[index]
+    middle = path.offset
+    span = (path.shapes[:, -1] - path.shapes[:, 0])[path.shape_index]
+    back = span @ span[0] < 0
     for chosen, colour, name in ((~back, ACCENT, "forward"), (back, SECOND, "reversed")):
         if chosen.any():
             axes.plot(index[chosen], middle[chosen, 1], ".", color=colour, markersize=4, label=name)

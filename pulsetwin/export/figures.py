@@ -83,7 +83,7 @@ def planes(images: Images) -> Figure:
 
 
 def ghost(before: np.ndarray, images: Images) -> Figure:
-    """Draw the middle slice before and after ghost correction, in one window and ten times brighter.
+    """Draw the middle slice before and after ghost correction, each in its own window, and ten times brighter.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def ghost(before: np.ndarray, images: Images) -> Figure:
     grid = figure.subplots(2, 2)
     for column, (tile, name) in enumerate(zip(pair, ("without correction", "corrected"), strict=True)):
         for row, brighter in enumerate((1, 10)):
-            draw_slice(grid[row, column], tile, turned, window=_window(pair[1]) / brighter)
+            draw_slice(grid[row, column], tile, turned, window=_window(tile) / brighter)
             grid[row, column].set_title(name if brighter == 1 else f"{name}, {brighter} times brighter", fontsize=10)
     return figure
 

@@ -37,6 +37,15 @@ td { font-variant-numeric: tabular-nums; }
 @media print { body { background: #fff; } figure { break-inside: avoid; } }
 """
 
+UNITS = (
+    ("level_before", 100, "%"),
+    ("level_after", 100, "%"),
+    ("fraction", 100, "%"),
+    ("delay", 1e6, "µs"),
+    ("phase", 1, "rad"),
+)
+"""End of a quality figure's name, factor to the displayed unit, and that unit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -109,10 +118,11 @@ def render(
 
 
 def quality_words(name: str, value: float) -> tuple[str, str]:
-    """Return a quality figure as words and value: levels in percent, everything else with four digits."""
+    """Return a quality figure as words and value with its unit, which the end of the name tells."""
     words = name.replace("_", " ").replace("snr", "SNR")
-    if name.startswith("ghost_level") or name.endswith("fraction"):
-        return words, f"{100 * value:.3g} %"
+    for ending, scale, unit in UNITS:
+        if name.endswith(ending):
+            return words, f"{scale * value:.3g} {unit}"
     return words, f"{value:.4g}"
 
 
