@@ -1,7 +1,7 @@
 """Write raw data as a Siemens TWIX file (VD/VE layout), readout by readout, so that any TWIX reader reads it back.
 
-Noise becomes a measurement of its own before the scan, as on the scanner. Labels become counters, flags become flags, and
-the signature of the `.seq` goes where the scanner's interpreter puts it.
+Noise becomes a measurement of its own before the scan, as on the scanner. Labels become counters, flags become flags,
+and the signature of the `.seq` goes where the scanner's interpreter puts it.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _measurement(file: BinaryIO, raw: RawData, signature: str, number: int) -> t
 
 
 def _order(groups: tuple[Readouts, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return group and row of each readout in the order of acquisition, which within a group is the order of its rows."""
+    """Return group and row of each readout in the order of acquisition; rows of a group stay in order."""
     time = np.concatenate([np.maximum.accumulate(group.start_time) for group in groups])
     group_of = np.concatenate([np.full(len(group), k) for k, group in enumerate(groups)])
     row_of = np.concatenate([np.arange(len(group)) for group in groups])
@@ -149,7 +149,9 @@ def _write_chunk(file: BinaryIO, raw: RawData, template, group_of: np.ndarray, r
     blocks = {}
     for k in np.unique(groups):
         mine = groups == k
-        blocks[int(k)] = _records(raw, int(k), template, rows[mine], number[mine], part.start + len(groups) == len(group_of))
+        blocks[int(k)] = _records(
+            raw, int(k), template, rows[mine], number[mine], part.start + len(groups) == len(group_of)
+        )
     if len(blocks) == 1:
         file.write(next(iter(blocks.values())).data)
         return

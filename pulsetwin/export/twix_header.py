@@ -93,7 +93,9 @@ def _protocol(raw: RawData, sequence: str, pulseq: bool, dwell: float, slices: i
         yield f"{name}.dPhaseFOV", 1e3 * fov[1]
         yield f"{name}.dThickness", 1e3 * fov[2]
         yield f"{name}.dInPlaneRot", _inplane_rotation(axes)
-        for axis, normal, centre in zip(("dSag", "dCor", "dTra"), axes[:, 2], centres[min(k, len(centres) - 1)], strict=True):
+        for axis, normal, centre in zip(
+            ("dSag", "dCor", "dTra"), axes[:, 2], centres[min(k, len(centres) - 1)], strict=True
+        ):
             yield f"{name}.sNormal.{axis}", normal
             yield f"{name}.sPosition.{axis}", centre
 
@@ -114,7 +116,9 @@ def _oversampling(raw: RawData) -> float:
 
 
 def _ascconv(values: Iterable[tuple[str, Any]]) -> str:
-    lines = (f"{name}\t = \t{value:.12g}" if isinstance(value, float) else f"{name}\t = \t{value}" for name, value in values)
+    lines = (
+        f"{name}\t = \t{value:.12g}" if isinstance(value, float) else f"{name}\t = \t{value}" for name, value in values
+    )
     return "### ASCCONV BEGIN ###\n" + "\n".join(lines) + "\n### ASCCONV END ###\n"
 
 

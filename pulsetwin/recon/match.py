@@ -1,7 +1,7 @@
 """Attach a `.seq` to raw data: the k-th ADC event made the k-th readout, and everything that can be checked is.
 
-Count and length must agree. The signature tells whether the scanner played this very file; where it cannot tell, the dwell
-time of the raw header must agree. The time stamps of the readouts (2.5 ms ticks) check the order.
+Count and length must agree. The signature tells whether the scanner played this very file; where it cannot tell, the
+dwell time of the raw header must agree. The time stamps of the readouts (2.5 ms ticks) check the order.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Matched:
     played
         Its ADC events.
     readout, event
-        Which raw readout belongs to which event, int ``[pair]``; readouts of the scanner's own noise adjustment have none.
+        Which raw readout belongs to which event, int ``[pair]``; the scanner's own noise adjustment belongs to none.
     warnings
         One sentence for each doubt.
     """
@@ -112,7 +112,9 @@ def match(raw: RawFacts, path: str | Path, *, partial: bool = False, trust_seq: 
     if len(raw.samples) < len(played) and event[-1] < len(played) - 1:
         notes.append(f"{len(event)} of the {len(played)} readouts that {seq.path.name} plays are there and were used.")
     if not confirmed and not doubts:
-        notes.append(f"Nothing confirms that {raw.path.name} was played from {seq.path.name}: no signature in one of them.")
+        notes.append(
+            f"Nothing confirms that {raw.path.name} was played from {seq.path.name}: no signature in one of them."
+        )
     return Matched(seq, played, readout, event, tuple(notes))
 
 
@@ -142,7 +144,10 @@ def _pair(
             return readout, event
     if partial:
         for readout, event in choices:
-            if 0 < len(readout) < len(event) and (raw.samples[readout] == played.num_samples[event[: len(readout)]]).all():
+            if (
+                0 < len(readout) < len(event)
+                and (raw.samples[readout] == played.num_samples[event[: len(readout)]]).all()
+            ):
                 return readout, event[: len(readout)]
     raise MismatchError(_count_problem(raw, seq, len(own), len(played), confirmed))
 
@@ -164,8 +169,8 @@ def _lengths(raw: RawFacts, seq: SeqFile, played: PlayedReadouts, readout: np.nd
     if len(bad):
         k = int(bad[0])
         raise MismatchError(
-            f"readout {readout[k] + 1} of {raw.path} has {raw.samples[readout[k]]} samples, but ADC event {event[k] + 1} of "
-            f"{seq.path} has {expected[k]}: the .seq looks wrong; pass the .seq that was played"
+            f"readout {readout[k] + 1} of {raw.path} has {raw.samples[readout[k]]} samples, but ADC event "
+            f"{event[k] + 1} of {seq.path} has {expected[k]}: the .seq looks wrong; pass the .seq that was played"
         )
 
 
@@ -189,6 +194,6 @@ def _times(raw: RawFacts, seq: SeqFile, played: PlayedReadouts, readout: np.ndar
         return []
     k = int(bad[0])
     return [
-        f"The time stamps of {len(bad)} of {len(readout)} readouts in {raw.path.name} do not fit {seq.path.name}, first "
-        f"readout {readout[k] + 1} by {late[k]:+.4g} s: triggered, paused, or the wrong pair."
+        f"The time stamps of {len(bad)} of {len(readout)} readouts in {raw.path.name} do not fit {seq.path.name}, "
+        f"first readout {readout[k] + 1} by {late[k]:+.4g} s: triggered, paused, or the wrong pair."
     ]

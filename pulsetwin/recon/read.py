@@ -27,8 +27,8 @@ def read(
     path
         Siemens TWIX (VB, VD, VE, XA) or ISMRMRD/MRD (HDF5).
     seq
-        The Pulseq `.seq` that was played: gives trajectory, times and labels. Without it, Cartesian vendor data are sorted
-        by their own counters.
+        The Pulseq `.seq` that was played: gives trajectory, times and labels. Without it, Cartesian vendor data are
+        sorted by their own counters.
     noise
         Another raw file to take the noise from: its noise readouts, or all its readouts if it marks none.
     partial

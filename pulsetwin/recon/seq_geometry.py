@@ -25,7 +25,7 @@ def with_sequence(
     groups
         Readouts with trajectories.
     geometry
-        Geometry of the raw header; its first centre is that of the whole scan.
+        Geometry of the raw header; one centre is that of the whole scan, several are the slices.
     matched
         The attached `.seq`.
     events
@@ -42,7 +42,10 @@ def with_sequence(
         groups = _labelled(groups, matched, table)
     elif len(centres) == 1 and shape[2] > 1:
         centres = np.zeros((1, 3))
-    world = geometry.centers[0] + centres @ geometry.rotation.T
+    base = geometry.centers.mean(0)
+    if len(geometry.centers) > 1:
+        base = base - geometry.rotation @ centres.mean(0)
+    world = base + centres @ geometry.rotation.T
     return groups, replace(geometry, fov=fov, matrix=shape, centers=world), notes
 
 
@@ -91,5 +94,6 @@ def _labelled(groups: tuple[Readouts, ...], matched: Matched, table: np.ndarray)
     """Add slice labels; the start time tells which event a readout is."""
     times = matched.played.start_time
     return tuple(
-        replace(group, labels={**group.labels, "SLC": table[np.searchsorted(times, group.start_time)]}) for group in groups
+        replace(group, labels={**group.labels, "SLC": table[np.searchsorted(times, group.start_time)]})
+        for group in groups
     )

@@ -84,9 +84,13 @@ def _steps(header: Header, mdh: np.ndarray) -> tuple[float, float, float]:
     first = header.protocol.get("sSliceArray", {}).get("asSlice", [{}])[0]
     over = number(header.dicom, "flReadoutOSFactor", 2.0)
     read = 1e-3 * number(first, "dReadoutFOV", 1e3) * (over if over >= 1 else 2.0)
-    phase = 1e-3 * number(first, "dPhaseFOV", 1e3) * (1 + number(header.protocol, "sKSpace.dPhaseOversamplingForDialog"))
+    phase = (
+        1e-3 * number(first, "dPhaseFOV", 1e3) * (1 + number(header.protocol, "sKSpace.dPhaseOversamplingForDialog"))
+    )
     three = number(header.protocol, "sKSpace.ucDimension") == 4
-    slab = 1e-3 * number(first, "dThickness", 1e3) * (1 + number(header.protocol, "sKSpace.dSliceOversamplingForDialog"))
+    slab = (
+        1e-3 * number(first, "dThickness", 1e3) * (1 + number(header.protocol, "sKSpace.dSliceOversamplingForDialog"))
+    )
     return 1 / max(read, 1e-4), 1 / max(phase, 1e-4), 1 / max(slab, 1e-4) if three else 0.0
 
 
@@ -131,7 +135,9 @@ def _missing(mdh: np.ndarray) -> list[str]:
     for k in np.nonzero(present < cells)[0]:
         lost = np.setdiff1d(np.arange(cells), pairs[pairs // cells == k] - k * cells)
         line = counter[int(np.argmax(cell == lost[0]))]
-        where = ", ".join(f"{name} {value}" for name, value in zip(_PARTS, mdh["Counter"][example[k]][list(_PARTS)], strict=True))
+        where = ", ".join(
+            f"{name} {value}" for name, value in zip(_PARTS, mdh["Counter"][example[k]][list(_PARTS)], strict=True)
+        )
         found.append(f"{len(lost)} lines are missing at {where}: first line {line['Lin']}, partition {line['Par']}.")
         if len(found) == 8:
             found.append(f"Lines are missing at {int((present < cells).sum()) - 8} more places.")
@@ -142,7 +148,7 @@ def _missing(mdh: np.ndarray) -> list[str]:
 
 
 def _number_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number the distinct rows; return the number of each row and where each number occurs first."""
+    """Return the number of each row among the distinct ones, and where each number occurs first."""
     _, first, index = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     return index.reshape(-1), first
 
@@ -156,5 +162,7 @@ def _gaps(name: str, values: np.ndarray) -> list[str]:
     usual = int(np.bincount(np.minimum(step, 64)).argmax())
     lost = int((step // usual - 1).clip(0).sum())
     if 0 < lost <= len(lines) // 4:
-        return [f"{lost} of {len(lines) + lost} values of counter {name} are missing between {lines[0]} and {lines[-1]}."]
+        return [
+            f"{lost} of {len(lines) + lost} values of counter {name} are missing between {lines[0]} and {lines[-1]}."
+        ]
     return []

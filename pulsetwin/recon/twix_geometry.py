@@ -9,11 +9,11 @@ Siemens speaks of phase, read and slice directions ``(p, r, s)`` in patient coor
 and every readout carries the same rotation as a quaternion, whose matrix has the columns ``(p, r, s)``. Which way the
 samples then run, for images by the inverse FFT, was found from real data:
 
-- Pulseq (interpreter 1.4 and later, "XYZ in TRA"): x, y, z = r, p, s. The 32-channel spin echo in `examples/data` lies on
-  the back of its head coil and is brightest at positive y, and p points to the back.
-- Siemens' own sequences: x, y, z = -r, -p, s. `tests/data/vendor_gre/gre.dat` shows the ACR phantom with its bubble on top
-  and not mirrored only so. Checked for transverse slices without rotation; product sequences may turn the signs with
-  larger rotations.
+- Pulseq (interpreter 1.4 and later, "XYZ in TRA"): x, y, z = r, p, s. The 32-channel spin echo in `examples/data` lies
+  on the back of its head coil and is brightest at positive y, and p points to the back.
+- Siemens' own sequences: x, y, z = -r, -p, s. `tests/data/vendor_gre/gre.dat` shows the ACR phantom with its bubble on
+  top and not mirrored only so. Checked for transverse slices without rotation; product sequences may turn the signs
+  with larger rotations.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def directions(normal: np.ndarray, rotation: float) -> np.ndarray:
 
 
 def quaternion_matrix(quaternion: np.ndarray) -> np.ndarray:
-    """Return the rotation matrix of a unit quaternion (scalar first), float64 ``[3, 3]``: columns phase, read, slice."""
+    """Return the rotation matrix of a unit quaternion (scalar first), ``[3, 3]``: columns phase, read, slice."""
     w, x, y, z = np.asarray(quaternion, float)
     return np.array(
         [
@@ -116,6 +116,14 @@ def geometry(header: Header, mdh: np.ndarray, slices: np.ndarray) -> tuple[Geome
     fov, shape = _extent(header, first)
     axes = scanner_axes(matrix, header.pulseq, np.sign(number(header.protocol, READ_SIGN, 1.0)) or 1.0)
     return Geometry(fov, shape, axes, 1e-3 * where @ LPS_TO_RAS, header.patient_position), warnings
+
+
+def listed_centres(header: Header) -> np.ndarray:
+    """Return the centres of the slices that the protocol lists, RAS [m], ``[slice, 3]``."""
+    listed = header.protocol.get("sSliceArray", {}).get("asSlice", [])
+    axes = ("dSag", "dCor", "dTra")
+    found = [[number(one, f"sPosition.{axis}") for axis in axes] for one in listed if isinstance(one, dict)]
+    return 1e-3 * np.array(found, float).reshape(-1, 3) @ LPS_TO_RAS
 
 
 def _per_slice(mdh: np.ndarray, slices: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[str]]:

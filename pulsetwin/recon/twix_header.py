@@ -1,8 +1,8 @@
 """The text header of a TWIX measurement: what the scanner says of itself and of the protocol.
 
-The header holds named text buffers. Only `Dicom` (who measured) and `MeasYaps` (the protocol as assignments) are parsed, by
-`twixtools`; both are cleaned first, because a damaged index or an endless line would cost it minutes or gigabytes. The
-protocol is there twice (`MeasYaps` and `Phoenix`): where the copies differ, one of them is damaged.
+The header holds named text buffers. Only `Dicom` (who measured) and `MeasYaps` (the protocol as assignments) are
+parsed, by `twixtools`; both are cleaned first, because a damaged index or an endless line would cost it minutes or
+gigabytes. The protocol is there twice (`MeasYaps` and `Phoenix`): where the copies differ, one of them is damaged.
 """
 
 from __future__ import annotations

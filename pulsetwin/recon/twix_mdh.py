@@ -1,8 +1,8 @@
 """Byte layout of Siemens TWIX files: tables only, shared by the reader and the writer.
 
-VB files hold one measurement: a header, then for every readout and channel a 128-byte measurement data header (MDH) and
-the samples. VD, VE and XA files begin with a 10240-byte table of measurements (multi-RAID); every readout has one 192-byte
-MDH and a 32-byte header per channel. Field names follow the ones `twixtools.mdh_def` uses.
+VB files hold one measurement: a header, then for every readout and channel a 128-byte measurement data header (MDH)
+and the samples. VD, VE and XA files begin with a 10240-byte table of measurements (multi-RAID); every readout has one
+192-byte MDH and a 32-byte header per channel. Field names follow the ones `twixtools.mdh_def` uses.
 """
 
 from __future__ import annotations

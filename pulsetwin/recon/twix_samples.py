@@ -1,7 +1,7 @@
 """Samples of a TWIX file as a lazy array: indexing readouts reads those, and checks each.
 
-Only the part of the file that is asked for is mapped, and only while it is copied, so a scan of any size can be read with
-little memory.
+Only the part of the file that is asked for is mapped, and only while it is copied, so a scan of any size can be read
+with little memory.
 """
 
 from __future__ import annotations

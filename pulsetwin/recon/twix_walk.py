@@ -1,9 +1,9 @@
 """Walk over the readouts of a TWIX measurement: find them all, and trust none of their headers.
 
 Every readout's header says how long the readout is, so one damaged header derails all that follow. The walk therefore
-checks what the file repeats: the length (DMA) against samples and channels, the first channel's header, the running scan
-counter, the constant measurement number, and that the end mark (ACQEND) is there and is the last thing in the measurement.
-Equal readouts in a row are checked and copied as one strided array.
+checks what the file repeats: the length (DMA) against samples and channels, the first channel's header, the running
+scan counter, the constant measurement number, and that the end mark (ACQEND) is there and is the last thing in the
+measurement. Equal readouts in a row are checked and copied as one strided array.
 """
 
 from __future__ import annotations
