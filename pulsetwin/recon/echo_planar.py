@@ -63,10 +63,8 @@ def grid_echo_planar(
         "ghost_reference": float(lines is not None),
     }
     images = ifft(plain[0].permute(0, 3, 1, 2, 4), (2, 3))
-    uncorrected = (
-        root_sum_of_squares(images, axis=1).flatten(0, 1) if images.shape[1] > 1 else images[:, 0].flatten(0, 1)
-    )
-    return hybrid, uncorrected.abs().cpu().numpy(), found
+    uncorrected = root_sum_of_squares(images).flatten(0, 1)
+    return hybrid, uncorrected.cpu().numpy(), found
 
 
 def _measured(lines: Layout, matrix: Tensor) -> tuple[float, list[PolarityPhase]]:

@@ -1,17 +1,25 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pulsetwin.errors import MismatchError, ProtocolError
-from pulsetwin.rawdata import RawData, Readouts
+from pulsetwin.rawdata import RawData
 from pulsetwin.recon.reconstruct import reconstruct
 from tests.synthetic import FOV, cartesian_positions, coil_maps, ellipses, nrmse, scan, signal
+
+
+def white(coils: int) -> np.ndarray:
+    rng = np.random.default_rng(7)
+    return (rng.standard_normal((coils, 8000)) + 1j * rng.standard_normal((coils, 8000))) / np.sqrt(2)
 
 
 def full_scan(shape: tuple[int, int, int], coils: int = 1, oversampling: int = 1, **kwargs) -> RawData:
     positions = cartesian_positions(shape, oversampling=oversampling)
     maps = coil_maps(coils, shape) if coils > 1 else np.ones((1, *shape))
+    kwargs.setdefault("noise", white(coils))
     return scan(signal(ellipses(shape), maps, positions, FOV), positions, shape, **kwargs)
 
 
@@ -33,18 +41,8 @@ def test_coils_are_combined_to_the_object_times_a_smooth_factor() -> None:
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_the_scale_of_the_data_changes_nothing_else(scale: float) -> None:
     raw = full_scan((1, 32, 32), coils=4)
-    group = raw.groups[0]
-    scaled = RawData(
-        (
-            Readouts(
-                group.samples * np.float32(scale),
-                *[getattr(group, name) for name in ("trajectory", "start_time", "dwell", "labels", "flags")],
-            ),
-        ),
-        None,
-        0.0,
-        raw.geometry,
-    )
+    group = replace(raw.groups[0], samples=raw.groups[0].samples * np.float32(scale))
+    scaled = replace(raw, groups=(group,))
     one, other = (np.abs(reconstruct(data).values) for data in (raw, scaled))
     np.testing.assert_allclose(other / other.max(), one / one.max(), atol=1e-4)
 
@@ -74,7 +72,7 @@ def test_averages_lower_the_noise_level_by_their_root() -> None:
     shape = (1, 16, 16)
     positions = np.concatenate([cartesian_positions(shape)] * 4)
     samples = signal(ellipses(shape), np.ones((1, *shape)), positions, FOV)
-    noise = np.random.default_rng(0).standard_normal((1, 1000)) + 0j
+    noise = white(1)
     average = np.repeat(np.arange(4), 16)
     single = reconstruct(scan(samples[:16], positions[:16], shape, noise=noise))
     fourfold = reconstruct(scan(samples, positions, shape, noise=noise, labels={"AVG": average}))
@@ -104,7 +102,7 @@ def test_missing_lines_are_filled_in_by_sense() -> None:
     shape = (1, 48, 48)
     raw = full_scan(shape, coils=8)
     keep = (np.arange(48) % 2 == 0) | (np.abs(np.arange(48) - 24) < 10)
-    half = RawData((raw.groups[0].select(keep),), None, 0.0, raw.geometry)
+    half = replace(raw, groups=(raw.groups[0].select(keep),))
     images = reconstruct(half)
     assert any("CG-SENSE" in warning for warning in images.warnings)
     assert nrmse(np.abs(images.values[0]), np.abs(reconstruct(raw).values[0])) < 0.05
@@ -133,6 +131,6 @@ def test_a_scan_without_imaging_lines_or_trajectory_is_refused() -> None:
     with pytest.raises(MismatchError, match="no imaging"):
         reconstruct(raw)
     group = raw.groups[0]
-    bare = Readouts(group.samples, None, group.start_time, group.dwell)
+    bare = replace(raw, groups=(replace(group, trajectory=None, flags={}),))
     with pytest.raises(MismatchError, match="--seq"):
-        reconstruct(RawData((bare,), None, 0.0, raw.geometry))
+        reconstruct(bare)
