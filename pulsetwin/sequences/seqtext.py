@@ -14,7 +14,8 @@ import numpy as np
 from pulsetwin.errors import SeqError
 
 _HEADER = re.compile(r"^[ \t]*(\[[A-Za-z_]+\]|extension[ \t]+\S+[ \t]+\S+)[ \t]*$", re.MULTILINE)
-_SIGNATURE = re.compile(rb"^[ \t]*\[SIGNATURE\]", re.MULTILINE)
+_COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
+_FRACTION = re.compile(r"[.eEnN]")
 _RESTORE = "copy or export the sequence again"
 LARGEST_ID = 2**31
 
@@ -50,9 +51,7 @@ class Section:
 
     def numbers(self, columns: tuple[int, ...]) -> np.ndarray:
         """Return the table of numbers, float64 ``[line, column]``, whose width is one of `columns`."""
-        text = self.text
-        if "#" in text:
-            text = "\n".join(self.lines())
+        text = _COMMENT.sub("", self.text) if "#" in self.text else self.text
         width = _tokens_per_line(text)
         if not len(width):
             return np.zeros((0, columns[0]))
@@ -98,7 +97,8 @@ def to_numbers(text: str) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)
         try:
-            return np.fromstring(text, sep=" ") if text.strip() else np.zeros(0)
+            kind = np.float64 if _FRACTION.search(text) else np.int64
+            return np.fromstring(text, kind, sep=" ").astype(np.float64) if text.strip() else np.zeros(0)
         except DeprecationWarning as error:
             raise ValueError(str(error)) from None
 
@@ -175,7 +175,7 @@ def signature(raw: bytes, section: Section | None) -> tuple[str | None, bool | N
         return None, None
     if words.get("type", "md5").strip().lower() != "md5":
         return stated, None
-    body = raw[: [match.start() for match in _SIGNATURE.finditer(raw)][-1]]
+    body = raw[: raw.rfind(b"\n[SIGNATURE]") + 1]
     unix = body.replace(b"\r\n", b"\n")
     variants = {_without_break(body), _without_break(unix)}
     return stated, any(hashlib.md5(text, usedforsecurity=False).hexdigest() == stated for text in variants)
