@@ -1,4 +1,8 @@
-"""Noise of a scan without a noise scan, from the image's own background."""
+"""Noise of a scan without a noise scan, from the image's own background.
+
+The rim that readout oversampling adds outside the field of view is not used: the receiver's filter damps the noise
+there, by more than half at its edge.
+"""
 
 from __future__ import annotations
 
