@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pulsetwin.errors import FileError, ProtocolError, PulsetwinError
+from pulsetwin.errors import FileError, ProtocolError, PulsetwinError, TwixError
 from pulsetwin.progress import bar
 
 METHODS = ("auto", "fft", "grappa", "sense", "nufft", "wavelet", "tv")
@@ -91,7 +91,11 @@ def info(options: argparse.Namespace) -> int:
         from pulsetwin.export.describe_raw import describe_raw
         from pulsetwin.recon.read import read
 
-        facts = describe_raw(read(path, partial=True))
+        try:
+            raw = read(path, progress=bar())
+        except TwixError:
+            raw = read(path, partial=True, progress=bar())
+        facts = describe_raw(raw)
     if options.json:
         from pulsetwin.export.summary import to_json
 
@@ -119,8 +123,8 @@ def check(options: argparse.Namespace) -> int:
     if options.json:
         from pulsetwin.export.summary import write_json
 
-        write_json(options.json, result, force=options.force)
-    sys.stdout.write(f"{result}\n")
+        write_json(options.json, result.to_dict(), force=options.force)
+    sys.stdout.write(f"{result.text()}\n")
     return OK if result.playable else FAILED
 
 

@@ -66,12 +66,12 @@ def write_recon(
         raise ProtocolError(f"extras {sorted(unknown)} are unknown: give some of {', '.join(EXTRAS)}")
     began = time.perf_counter()
     with atomic_folder(out, force=force, stale=summary.previous_outputs(out)) as folder:
+        facts = {role: summary.file_facts(path, progress) for role, path in inputs.items()}
         _write_images(folder, images, progress)
         pictures, problems = _pictures(raw, images, extras or {}, progress)
         (folder / "figures").mkdir()
         for picture in pictures:
             (folder / "figures" / f"{picture.name}.png").write_bytes(picture.png)
-        facts = {role: summary.file_facts(path, progress) for role, path in inputs.items()}
         outputs = sorted([*_files(folder), "report.html", "summary.json"])
         timings = {**timings, "write": time.perf_counter() - began}
         content = summary.summarise(raw, images, settings=settings, inputs=facts, timings=timings, outputs=outputs)

@@ -24,13 +24,24 @@ def test_file_appears_only_when_complete(tmp_path):
     assert names(target.parent) == ["scan.nii.gz"]
 
 
+def write_then_fail(target: Path, error: type[BaseException]) -> None:
+    with atomic_file(target, force=True) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
+def write_files(target: Path, *names: str, force: bool = False) -> None:
+    with atomic_folder(target, force=force) as folder:
+        for name in names:
+            (folder / name).write_text("new")
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_failure_leaves_the_old_file_and_no_litter(tmp_path, error):
     target = tmp_path / "scan.json"
     target.write_text("old")
-    with pytest.raises(error), atomic_file(target, force=True) as temporary:
-        temporary.write_text("half")
-        raise error
+    with pytest.raises(error):
+        write_then_fail(target, error)
     assert target.read_text() == "old"
     assert names(tmp_path) == ["scan.json"]
 
@@ -47,9 +58,14 @@ def test_file_is_not_overwritten_without_force(tmp_path):
 
 def test_file_that_appears_meanwhile_is_not_overwritten(tmp_path):
     target = tmp_path / "a.txt"
-    with pytest.raises(OutputExistsError), atomic_file(target) as temporary:
-        temporary.write_text("mine")
-        target.write_text("theirs")
+
+    def write() -> None:
+        with atomic_file(target) as temporary:
+            temporary.write_text("mine")
+            target.write_text("theirs")
+
+    with pytest.raises(OutputExistsError):
+        write()
     assert target.read_text() == "theirs"
     assert names(tmp_path) == ["a.txt"]
 
@@ -88,9 +104,8 @@ def test_folder_has_the_usual_rights(tmp_path):
 
 
 def test_failure_leaves_no_folder(tmp_path):
-    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "out") as folder:
-        (folder / "a").write_text("a")
-        raise RuntimeError
+    with pytest.raises(OSError, match="absent"):
+        write_files(tmp_path / "out", "a", "absent/b")
     assert names(tmp_path) == []
 
 
@@ -135,9 +150,8 @@ def test_conflict_is_found_before_anything_moves(tmp_path):
     target = tmp_path / "out"
     (target / "z").mkdir(parents=True)
     (target / "a").write_text("old")
-    with pytest.raises(OutputExistsError, match="is a folder"), atomic_folder(target, force=True) as folder:
-        (folder / "a").write_text("new")
-        (folder / "z").write_text("new")
+    with pytest.raises(OutputExistsError, match="is a folder"):
+        write_files(target, "a", "z", force=True)
     assert (target / "a").read_text() == "old"
 
 
