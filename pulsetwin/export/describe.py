@@ -1,0 +1,162 @@
+"""What a `.seq` file holds: protocol, k-space coverage, labels and needs, as plain values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pulsetwin.sequences.events import NONE
+from pulsetwin.sequences.readouts import PlayedReadouts, played_readouts
+from pulsetwin.sequences.seqfile import ADC, EXT, GX, GZ, RF, SeqFile
+
+USES = {
+    "e": "excitation", "r": "refocusing", "i": "inversion", "s": "saturation", "p": "preparation", "o": "other",
+    "u": "undefined",
+}  # fmt: skip
+_CHUNK = 4096
+
+
+def describe_seq(seq: SeqFile) -> dict[str, Any]:
+    """Return a description of `seq`: numbers, texts, lists and dictionaries only.
+
+    TE, TR, matrix and resolution are measured on the played gradients and pulses, not taken from the definitions.
+    """
+    played = played_readouts(seq)
+    state = {True: "valid", False: "does not match the text", None: "absent" if seq.signature is None else "not MD5"}
+    return {
+        "file": seq.path.name,
+        "version": ".".join(map(str, seq.version)),
+        "signature": seq.signature,
+        "signature_state": state[seq.signature_valid],
+        "definitions": {k: list(v) if isinstance(v, tuple) else v for k, v in seq.definitions.items()},
+        "duration_s": round(seq.duration, 9),
+        "blocks": len(seq),
+        "events": {"rf": len(seq.rf), "gradients": len(seq.gradients), "adc": len(seq.adc), "shapes": len(seq.shapes)},
+        "pulses": _pulses(seq),
+        "acquisitions": _acquisitions(played),
+        "labels": {
+            name: [int(values.min()), int(values.max())] for name, values in played.labels.items() if len(played)
+        },
+        "flags": {name: int(values.sum()) for name, values in played.flags.items()},
+        **_protocol(played),
+        "needs": needs(seq),
+        "warnings": list(seq.warnings),
+    }
+
+
+def _pulses(seq: SeqFile) -> list[dict[str, Any]]:
+    played = seq.events[:, RF][seq.events[:, RF] != NONE]
+    rows = []
+    for use in dict.fromkeys(seq.rf.use[played].tolist()):
+        flips = np.rad2deg(seq.rf.flip[played[seq.rf.use[played] == use]])
+        rows.append({"use": USES[use], "played": len(flips), "flip_deg": _tidy([flips.min(), flips.max()])})
+    return rows
+
+
+def _acquisitions(played: PlayedReadouts) -> list[dict[str, Any]]:
+    kinds = np.column_stack((played.num_samples, np.round(1e9 * played.dwell).astype(np.int64)))
+    distinct, count = np.unique(kinds, axis=0, return_counts=True)
+    return [
+        {"readouts": int(number), "samples": int(samples), "dwell_us": dwell / 1e3}
+        for (samples, dwell), number in zip(distinct.tolist(), count, strict=True)
+    ]
+
+
+def _protocol(played: PlayedReadouts) -> dict[str, Any]:
+    """Measure TR, TE, field of view, matrix and resolution on the imaging readouts of the most frequent length."""
+    imaging = np.nonzero(played.flags["imaging"])[0]
+    if not len(imaging):
+        return {}
+    lengths, count = np.unique(played.num_samples[imaging], return_counts=True)
+    events = imaging[played.num_samples[imaging] == lengths[np.argmax(count)]]
+    return {**_timing(played, events), **_coverage(played, events)}
+
+
+def _timing(played: PlayedReadouts, events: np.ndarray) -> dict[str, Any]:
+    slices = played.labels.get("SLC", np.zeros(len(played), np.int32))[events]
+    excitations = np.unique(played.excitation_time[events[slices == slices[0]]])
+    intervals = np.diff(excitations[np.isfinite(excitations)])
+    found = {"tr_ms": round(float(1e3 * np.median(intervals)), 6) if len(intervals) else None}
+    distance, when = _nearest_to_center(played, events)
+    echo = when - played.excitation_time[events]
+    central = (distance <= distance.min() + 1.0) & np.isfinite(echo)
+    return found | {"te_ms": np.unique(np.round(1e3 * echo[central], 3)).tolist()[:16]}
+
+
+def _nearest_to_center(played: PlayedReadouts, events: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each event the least distance to the centre of k-space [1/m] and when it was reached [s]."""
+    distance, when = np.zeros(len(events)), np.zeros(len(events))
+    for start in range(0, len(events), _CHUNK):
+        part = events[start : start + _CHUNK]
+        radius = np.linalg.norm(played.trajectory(part).positions(), axis=2)
+        sample = radius.argmin(1)
+        distance[start : start + _CHUNK] = radius[np.arange(len(part)), sample]
+        when[start : start + _CHUNK] = played.start_time[part] + sample * played.dwell[part]
+    return distance, when
+
+
+def _coverage(played: PlayedReadouts, events: np.ndarray) -> dict[str, Any]:
+    """Measure each axis: Cartesian steps give the field of view where the definitions do not."""
+    trajectory = played.trajectory(events)
+    if trajectory.shapes.shape[1] < 2:
+        return {}
+    low = (trajectory.shapes.min(1)[trajectory.shape_index] + trajectory.offset).min(0)
+    high = (trajectory.shapes.max(1)[trajectory.shape_index] + trajectory.offset).max(0)
+    along = np.ptp(trajectory.shapes, axis=1).max(0) > 1.0
+    cartesian = int(along.sum()) <= 1
+    stated = played.seq.definitions.get("FOV")
+    stated = stated if isinstance(stated, tuple) and len(stated) == 3 else (0.0, 0.0, 0.0)
+    rows = []
+    for axis in range(3):
+        values = trajectory.shapes[..., axis] if along[axis] else trajectory.offset[:, axis]
+        steps = _steps(values)
+        width = stated[axis] or (1 / steps[-1] if cartesian and len(steps) else 0.0)
+        reach = max(high[axis] - low[axis] + steps[0], 2 * max(-low[axis], high[axis])) if len(steps) else 0.0
+        number = max(1, round(width * reach)) if width or not reach else None
+        rows.append((1e3 * width or None, number, 1e3 / reach if reach else 1e3 * width or None))
+    fov, matrix, resolution = (list(column) for column in zip(*rows, strict=True))
+    extent = {"k_min_per_m": _tidy(low), "k_max_per_m": _tidy(high)}
+    measured = {"fov_mm": fov, "matrix": matrix, "resolution_mm": resolution}
+    return {"cartesian": cartesian, **{k: _tidy(v) for k, v in measured.items()}, "kspace": extent}
+
+
+def _tidy(values: Any) -> list[Any]:
+    """Return a list of plain numbers without the noise of summation; None stays."""
+    return [value if value is None or isinstance(value, int) else round(float(value), 6) + 0.0 for value in values]
+
+
+def _steps(values: np.ndarray) -> np.ndarray:
+    """Return the least and the usual distance of neighbours [1/m]: samples ``[shape, sample]`` or lines ``[readout]``.
+
+    The usual distance of samples is the largest, which ramp sampling reaches on the flat top.
+    """
+    samples = values.ndim == 2
+    steps = np.abs(np.diff(values, axis=1)).reshape(-1) if samples else np.diff(np.unique(np.round(values, 2)))
+    steps = steps[steps > 0.02]
+    if not len(steps):
+        return steps
+    return np.array([steps.min(), steps.max()]) if samples else np.full(2, np.median(steps))
+
+
+def needs(seq: SeqFile) -> list[str]:
+    """Return the played features that interpreters of Pulseq 1.4 do not have."""
+    lists = np.unique(seq.events[:, EXT])
+    lists = lists[lists != NONE]
+    used = np.unique(seq.events[:, GX : GZ + 1])
+    gradients, rf, adc = used[used != NONE], np.unique(seq.events[:, RF]), np.unique(seq.events[:, ADC])
+    rf, adc = rf[rf != NONE], adc[adc != NONE]
+    ppm = np.any(seq.rf.freq_ppm[rf]) or np.any(seq.rf.phase_ppm[rf])
+    ppm = ppm or np.any(seq.adc.freq_ppm[adc]) or np.any(seq.adc.phase_ppm[adc])
+    labels = {entry[1] for row in lists for entry in seq.extensions.labels[row]}
+    found = {
+        "rotations (1.5.1)": np.any(seq.rotation != NONE),
+        "RF shims (1.5.1)": any(len(seq.extensions.shims[row]) for row in lists),
+        "label OFF (1.5.1)": "OFF" in labels,
+        "soft delays (1.5.0)": any(len(seq.extensions.soft_delays[row]) for row in lists),
+        "oversampled gradients (1.5.0)": np.any(seq.gradients.kind[gradients] == "o"),
+        "offsets in ppm (1.5.0)": ppm,
+        "phase-modulated acquisition (1.5.0)": np.any(seq.adc.phase_shape[adc] != NONE),
+        "unknown extensions": any(len(seq.extensions.unknown[row]) for row in lists),
+    }
+    return [name for name, present in found.items() if present]
