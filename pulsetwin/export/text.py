@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -20,8 +20,16 @@ def _lines(facts: Mapping[str, Any], indent: int) -> list[str]:
             lines.append(f"{' ' * indent}{name:<{width}}  {_text(value)}")
             continue
         lines.append(f"{' ' * indent}{name}")
-        for item in [value] if isinstance(value, Mapping) else value:
-            lines += _lines(item, indent + 2) if isinstance(item, Mapping) else [f"{' ' * indent}  - {item}"]
+        lines += _lines(value, indent + 2) if isinstance(value, Mapping) else _items(value, indent + 2)
+    return lines
+
+
+def _items(values: Sequence[Any], indent: int) -> list[str]:
+    """Write a list, each item behind a dash."""
+    lines = []
+    for value in values:
+        below = _lines(value, indent + 2) if isinstance(value, Mapping) else [" " * (indent + 2) + str(value)]
+        lines += [f"{' ' * indent}- {below[0].lstrip()}", *below[1:]] if below else []
     return lines
 
 
@@ -38,4 +46,6 @@ def _text(value: Any) -> str:
         return ", ".join(_text(item) for item in value) or "none"
     if isinstance(value, Mapping):
         return "none"
+    if value is None or value == "":
+        return "unknown"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
