@@ -32,8 +32,8 @@ class Combined:
     ----------
     values
         Complex ``[contrast, z, y, x]``.
-    sampled
-        How each contrast was reconstructed: one of `METHODS` but ``auto``.
+    methods
+        How they were reconstructed: of `METHODS` but ``auto``, or ``pocs``.
     warnings
         One sentence for each assumption.
     """
@@ -43,7 +43,21 @@ class Combined:
     warnings: tuple[str, ...]
 
 
-def combine(hybrid: Tensor, plan: Layout, method: str, progress: Progress = silent) -> Combined:
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Lines acquired for calibration only: hybrid ``[slice, kz, ky, coil, x]`` and their mask ``[slice, kz, ky]``."""
+
+    hybrid: Tensor
+    mask: Tensor
+
+    def of_slice(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return the hybrid lines ``[coil, kz, ky, x]`` and the mask ``[kz, ky]`` of one slice."""
+        return self.hybrid[index].permute(2, 0, 1, 3), self.mask[index]
+
+
+def combine(
+    hybrid: Tensor, plan: Layout, method: str, calibration: Calibration | None = None, progress: Progress = silent
+) -> Combined:
     """Reconstruct and combine every contrast and slice.
 
     Parameters
@@ -54,6 +68,8 @@ def combine(hybrid: Tensor, plan: Layout, method: str, progress: Progress = sile
         Where each readout went.
     method
         One of `METHODS`; ``auto`` looks at what was sampled.
+    calibration
+        Lines acquired for calibration only, or None to calibrate from the scan's own centre.
     progress
         Called after each slice of each contrast.
     """
@@ -71,7 +87,8 @@ def combine(hybrid: Tensor, plan: Layout, method: str, progress: Progress = sile
             if bool(mask.any()):
                 name = choose(method, analyse(mask), kspace.shape[0], warnings)
                 methods.append(name)
-                values[contrast, index * nz : (index + 1) * nz] = _image(kspace, mask, name, maps)
+                centre = calibration.of_slice(index) if calibration is not None else (kspace, mask)
+                values[contrast, index * nz : (index + 1) * nz] = _image(kspace, mask, name, maps, centre)
             progress(index * len(plan.contrasts) + contrast + 1, plan.slices * len(plan.contrasts), "reconstructing")
     turn = _shift_phase(plan).to(values.device, values.dtype)
     values = values.unflatten(1, (plan.slices, nz)).mul_(turn).flatten(1, 2)
@@ -94,7 +111,7 @@ def choose(method: str, sampling: Undersampling, coils: int, warnings: list[str]
         return method
     if sampling.complete:
         return "fft"
-    if sampling.partial_fourier and sampling.regular and max(sampling.acceleration) == 1:
+    if min(sampling.partial_fourier) < 1 and sampling.regular and max(sampling.acceleration) == 1:
         warnings.append("partial Fourier: the missing side was filled in by POCS")
         return "pocs"
     if coils == 1:
@@ -104,13 +121,13 @@ def choose(method: str, sampling: Undersampling, coils: int, warnings: list[str]
     return "sense"
 
 
-def _image(kspace: Tensor, mask: Tensor, method: str, maps: dict[str, Tensor]) -> Tensor:
+def _image(kspace: Tensor, mask: Tensor, method: str, maps: dict[str, Tensor], centre: tuple[Tensor, Tensor]) -> Tensor:
     """Return the combined image ``[z, y, x]`` of hybrid lines ``[coil, kz, ky, x]``, which are used up.
 
-    Coil maps are made once per slice and shared by its contrasts through `maps`.
+    Coil maps are made once per slice from the hybrid lines and mask `centre`, and shared by contrasts through `maps`.
     """
     if method in ("fft", "grappa", "pocs"):
-        images = _coil_images(kspace, mask, method)
+        images = _coil_images(kspace, mask, method, centre)
         if len(images) == 1:
             return images[0]
         if "walsh" not in maps:
@@ -118,16 +135,16 @@ def _image(kspace: Tensor, mask: Tensor, method: str, maps: dict[str, Tensor]) -
         return adaptive(images, maps["walsh"])
     full = fft(kspace, (-1,))
     if "espirit" not in maps:
-        maps["espirit"] = espirit(_calibration(full, mask), tuple(full.shape[1:]))
+        maps["espirit"] = espirit(_central_block(*centre), tuple(full.shape[1:]))
     solve = {"sense": sense, "wavelet": l1_wavelet, "tv": total_variation}[method]
     return solve(full, mask, maps["espirit"])
 
 
-def _coil_images(kspace: Tensor, mask: Tensor, method: str) -> Tensor:
+def _coil_images(kspace: Tensor, mask: Tensor, method: str, centre: tuple[Tensor, Tensor]) -> Tensor:
     """Fill in missing lines coil by coil and transform in place, so that no second copy of the scan is held."""
     if method == "grappa":
         full = fft(kspace, (-1,))
-        kspace = ifft(grappa(full, mask, _calibration(full, mask)), (-1,))
+        kspace = ifft(grappa(full, mask, _central_block(*centre)), (-1,))
     elif method == "pocs":
         kspace = ifft(pocs(fft(kspace, (-1,)), mask), (-1,))
     for coil in kspace:
@@ -135,14 +152,15 @@ def _coil_images(kspace: Tensor, mask: Tensor, method: str) -> Tensor:
     return kspace
 
 
-def _calibration(kspace: Tensor, mask: Tensor, columns: int = 24) -> Tensor:
-    """Cut the fully sampled centre out of k-space ``[coil, kz, ky, kx]``."""
+def _central_block(hybrid: Tensor, mask: Tensor, columns: int = 24) -> Tensor:
+    """Cut the fully sampled k-space centre ``[coil, kz, ky, kx]`` out of hybrid lines ``[coil, kz, ky, x]``."""
     bounds = analyse(mask).calibration
     if bounds is None:
-        raise ProtocolError("no fully sampled block at the k-space centre to calibrate from: give a reference scan")
+        raise ProtocolError("no fully sampled block at the k-space centre to calibrate from: acquire reference lines")
     (z0, z1), (y0, y1) = bounds
+    kspace = fft(hybrid[:, z0:z1, y0:y1], (-1,))
     centre, half = kspace.shape[-1] // 2, min(columns, kspace.shape[-1]) // 2
-    return kspace[:, z0:z1, y0:y1, centre - half : centre + half]
+    return kspace[..., centre - half : centre + half]
 
 
 def _shift_phase(plan: Layout) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from pulsetwin.errors import MismatchError, ProtocolError
 from pulsetwin.progress import Progress, silent
 from pulsetwin.rawdata import RawData, Readouts
-from pulsetwin.recon.cartesian import METHODS, combine
+from pulsetwin.recon.cartesian import METHODS, Calibration, combine
 from pulsetwin.recon.channels import channel_matrix
 from pulsetwin.recon.echo_planar import grid_echo_planar
 from pulsetwin.recon.epi import alternates
@@ -107,7 +107,7 @@ def _cartesian(
     else:
         raise MismatchError("a ghost reference was given but no image has reversed lines: leave it out")
     noise_known = raw.noise is not None or whiten_by_background(hybrid, plan, assumed)
-    result = combine(hybrid, plan, method, progress)
+    result = combine(hybrid, plan, method, _calibration(raw, plan, matrix), progress)
     values = result.values.cpu().numpy()
     std = noise_std(plan) if noise_known and result.methods == ("fft",) else None
     quality |= image_figures(np.abs(values[0]), std)
@@ -116,6 +116,18 @@ def _cartesian(
     extras = {} if uncorrected is None else {"uncorrected": uncorrected}
     affine = affine_ras(raw.geometry, values.shape[:0:-1])
     return Images(values, affine, plan.contrasts, std, quality, (*assumed, *result.warnings), extras)
+
+
+def _calibration(raw: RawData, plan: Layout, matrix: Tensor) -> Calibration | None:
+    """Grid the lines that serve calibration only, or return None if there are none."""
+    for group in raw.groups:
+        lines = group.select(group.flag("reference") & ~group.flag("imaging"))
+        if not len(lines) or lines.trajectory is None or lines.samples.shape[1:] != plan.readouts.samples.shape[1:]:
+            continue
+        own, _ = layout(raw, replace(lines, labels={"SLC": lines.label("SLC"), "AVG": np.arange(len(lines))}))
+        if own.slices == plan.slices and own.shape == plan.shape:
+            return Calibration(grid(own, coil_matrix=matrix)[0], torch.from_numpy(own.counts()[0] > 0))
+    return None
 
 
 def imaging_readouts(raw: RawData) -> tuple[Readouts, list[str]]:

@@ -98,14 +98,39 @@ def test_contrasts_and_slices_come_apart() -> None:
     np.testing.assert_allclose(np.array(ratio) / ratio[0][0], [[1, 2, 3], [11, 12, 13]], rtol=1e-4)
 
 
-def test_missing_lines_are_filled_in_by_sense() -> None:
-    shape = (1, 48, 48)
-    raw = full_scan(shape, coils=8)
-    keep = (np.arange(48) % 2 == 0) | (np.abs(np.arange(48) - 24) < 10)
-    half = replace(raw, groups=(raw.groups[0].select(keep),))
-    images = reconstruct(half)
-    assert any("CG-SENSE" in warning for warning in images.warnings)
+@pytest.mark.parametrize("method", ["auto", "grappa", "sense", "wavelet"])
+@pytest.mark.parametrize("separate", [False, True])
+def test_missing_lines_are_filled_in(method: str, separate: bool) -> None:
+    raw = full_scan((1, 48, 48), coils=8)
+    line = np.arange(48)
+    centre = np.abs(line - 24) < 10
+    if separate:
+        flags = {"imaging": np.r_[line % 2 == 0, line < 0], "reference": np.r_[line < 0, centre]}
+        group = raw.groups[0].select(np.r_[line, line])
+        keep = np.r_[line % 2 == 0, centre]
+        group = replace(group, flags=flags).select(keep)
+    else:
+        group = raw.groups[0].select((line % 2 == 0) | centre)
+    images = reconstruct(replace(raw, groups=(group,)), method=method)
     assert nrmse(np.abs(images.values[0]), np.abs(reconstruct(raw).values[0])) < 0.05
+    if method == "auto":
+        assert any("CG-SENSE" in warning for warning in images.warnings)
+
+
+def test_a_side_that_was_left_out_is_filled_in() -> None:
+    raw = full_scan((1, 48, 48), coils=4)
+    part = replace(raw, groups=(raw.groups[0].select(np.arange(48) >= 14),))
+    full = np.abs(reconstruct(raw).values[0])
+    assert nrmse(np.abs(reconstruct(part).values[0]), full) < 0.5 * nrmse(
+        np.abs(reconstruct(part, method="fft").values[0]), full
+    )
+
+
+def test_missing_lines_without_a_calibrated_centre_are_refused() -> None:
+    raw = full_scan((1, 48, 48), coils=4)
+    thin = replace(raw, groups=(raw.groups[0].select(np.arange(48) % 3 == 0),))
+    with pytest.raises(ProtocolError, match="reference lines"):
+        reconstruct(thin)
 
 
 def test_the_memory_budget_compresses_coils_or_says_what_is_needed() -> None:
