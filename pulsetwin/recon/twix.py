@@ -51,7 +51,7 @@ def _by_counters(scan: Scan) -> RawData:
     imaging = flag["imaging"]
     if not imaging.any():
         raise TwixError(scan.path, "no readout images the object", "is this an adjustment or noise scan?")
-    warnings = [] if header.pulseq else twix_counters.doubts(found.mdh[imaging])
+    warnings = twix_counters.doubts(header, found.mdh[imaging])
     if header.pulseq:
         warnings.append("This is a Pulseq scan without its .seq: k-space is unknown. Pass the .seq (--seq).")
     if header.gridded and not header.pulseq:

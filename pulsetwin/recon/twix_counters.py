@@ -10,6 +10,7 @@ import numpy as np
 
 from pulsetwin.errors import TwixError
 from pulsetwin.rawdata import Trajectory
+from pulsetwin.recon.twix_geometry import listed_slices
 from pulsetwin.recon.twix_header import Header, number
 from pulsetwin.recon.twix_mdh import COUNTERS, LABEL_OF_COUNTER, TICK, TICKS_PER_DAY, flagged
 from pulsetwin.recon.twix_raid import COPY_AGAIN
@@ -18,6 +19,7 @@ from pulsetwin.recon.twix_walk import Walk
 _NOT_IMAGING = ("RTFEEDBACK", "HPFEEDBACK", "REFPHASESTABSCAN", "PHASESTABSCAN", "PHASCOR", "NOISEADJSCAN", "noname60")
 _PARTS = ("Sli", "Eco", "Set", "Phs", "Rep", "Ave")
 _CARTESIAN = 1
+_HOUR = TICKS_PER_DAY // 24
 
 
 def labels(mdh: np.ndarray) -> dict[str, np.ndarray]:
@@ -45,13 +47,14 @@ def times(mdh: np.ndarray) -> np.ndarray:
     """Return the time stamps since the first readout [s], float64 ``[readout]``; midnight is no step back."""
     ticks = mdh["TimeStamp"].astype(np.int64)
     step = np.diff(ticks, prepend=ticks[:1])
-    return TICK * np.cumsum(np.where(step < -TICKS_PER_DAY // 2, step + TICKS_PER_DAY, step)).astype(float)
+    midnight = (step < 0) & (step + TICKS_PER_DAY < _HOUR)
+    return TICK * np.cumsum(np.where(midnight, step + TICKS_PER_DAY, step)).astype(float)
 
 
 def check_range(path, found: Walk) -> None:
     """Raise if a counter is too large for the number of readouts, before anything is sized by it."""
     most = 64 + 32 * len(found.mdh)
-    for name in COUNTERS[:9]:
+    for name in COUNTERS[:10]:
         values = found.mdh["Counter"][name]
         k = int(np.argmax(values))
         if values[k] >= most:
@@ -81,7 +84,7 @@ def trajectory(header: Header, mdh: np.ndarray, reversed_: np.ndarray) -> Trajec
 
 def _steps(header: Header, mdh: np.ndarray) -> tuple[float, float, float]:
     """Return the distance of neighbouring samples, lines and partitions in k-space [1/m]."""
-    first = header.protocol.get("sSliceArray", {}).get("asSlice", [{}])[0]
+    first = (listed_slices(header) or [{}])[0]
     over = number(header.dicom, "flReadoutOSFactor", 2.0)
     read = 1e-3 * number(first, "dReadoutFOV", 1e3) * (over if over >= 1 else 2.0)
     phase = (
@@ -99,7 +102,7 @@ def _commonest(values: np.ndarray) -> float:
     return float(found[np.argmax(times_)])
 
 
-def doubts(mdh: np.ndarray) -> list[str]:
+def doubts(header: Header, mdh: np.ndarray) -> list[str]:
     """Return what the headers of the imaging readouts contradict among themselves, one sentence each."""
     found = []
     for name in ("CenterCol", "CenterLin", "CenterPar"):
@@ -108,12 +111,15 @@ def doubts(mdh: np.ndarray) -> list[str]:
             found.append(f"{odd} readouts state another {name} than the rest: the commonest was used.")
     if (np.diff(times(mdh)) < 0).any():
         found.append("The readouts' time stamps run backwards.")
-    for name in COUNTERS[:9]:
+    for name in COUNTERS[:10]:
         if name not in ("Lin", "Par"):
             found += _rare(name, mdh["Counter"][name])
     reverse = flagged(mdh["EvalInfoMask"], "REFLECT")
     if 0 < min(reverse.sum(), (~reverse).sum()) < len(mdh) / 8:
         found.append(f"Only {min(reverse.sum(), (~reverse).sum())} of {len(mdh)} readouts run the other way.")
+    extent, stated = int(np.ptp(mdh["Counter"]["Lin"])) + 1, number(header.protocol, "sKSpace.lPhaseEncodingLines", 1)
+    if extent < 0.4 * stated:
+        found.append(f"The lines span {extent} of the {stated:.0f} that the protocol states.")
     return found + _missing(mdh)
 
 

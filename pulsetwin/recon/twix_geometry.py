@@ -99,9 +99,11 @@ def geometry(header: Header, mdh: np.ndarray, slices: np.ndarray) -> tuple[Geome
     slices
         Slice number of each, ``[readout]``.
     """
-    listed = header.protocol.get("sSliceArray", {}).get("asSlice", []) if header.protocol else []
-    first: Any = listed[0] if isinstance(listed, list) and listed else {}
+    listed = listed_slices(header)
+    first = listed[0] if listed else {}
     quaternion, where, warnings = _per_slice(mdh, slices)
+    if len(listed) != number(header.protocol, "sSliceArray.lSize", 1) or "dReadoutFOV" not in first:
+        warnings.append("The header's list of slices is damaged: field of view and position may be wrong.")
     matrix = quaternion_matrix(quaternion)
     normal = np.array([number(first, f"sNormal.{axis}") for axis in ("dSag", "dCor", "dTra")])
     if np.linalg.norm(normal) > 0.1:
@@ -118,11 +120,17 @@ def geometry(header: Header, mdh: np.ndarray, slices: np.ndarray) -> tuple[Geome
     return Geometry(fov, shape, axes, 1e-3 * where @ LPS_TO_RAS, header.patient_position), warnings
 
 
+def listed_slices(header: Header) -> list[dict[str, Any]]:
+    """Return the slices of the protocol as `twixtools` parses them."""
+    array = header.protocol.get("sSliceArray", {})
+    listed = array.get("asSlice", []) if isinstance(array, dict) else []
+    return [one for one in listed if isinstance(one, dict) and one] if isinstance(listed, list) else []
+
+
 def listed_centres(header: Header) -> np.ndarray:
     """Return the centres of the slices that the protocol lists, RAS [m], ``[slice, 3]``."""
-    listed = header.protocol.get("sSliceArray", {}).get("asSlice", [])
     axes = ("dSag", "dCor", "dTra")
-    found = [[number(one, f"sPosition.{axis}") for axis in axes] for one in listed if isinstance(one, dict)]
+    found = [[number(one, f"sPosition.{axis}") for axis in axes] for one in listed_slices(header)]
     return 1e-3 * np.array(found, float).reshape(-1, 3) @ LPS_TO_RAS
 
 

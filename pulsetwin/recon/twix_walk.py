@@ -91,7 +91,7 @@ def _length(data: mmap.mmap, at: int, end: int, vb: bool) -> tuple[int, str]:
     mask, samples, channels = struct.unpack_from("<QHH", data, at + (20 if vb else 40))
     packed, dma = bool(dma & PACK_BIT) or vb, dma & DMA_MASK
     if mask & _END:
-        return 0, _end_fault(data, at, end, vb, samples, channels, uid, counter)
+        return 0, _end_fault(data, at, end, readout_bytes(samples, channels, vb) if vb else dma, uid)
     if mask & _SYNC:
         if dma < (128 if vb else 192) or dma % 32 or at + dma > end:
             return 0, f"a SYNCDATA block of {dma} bytes is impossible"
@@ -108,15 +108,12 @@ def _length(data: mmap.mmap, at: int, end: int, vb: bool) -> tuple[int, str]:
     return length, ""
 
 
-def _end_fault(
-    data: mmap.mmap, at: int, end: int, vb: bool, samples: int, channels: int, uid: int, counter: int
-) -> str:
-    """Return what is wrong with the end mark: there must be nothing but padding behind it."""
-    behind = end - at
-    if behind > 1024 + (readout_bytes(samples, channels, vb) if vb and channels <= MAX_CHANNELS else 352):
-        return f"the end mark (ACQEND) is followed by {behind} bytes: data behind the end, or a damaged flag"
-    following = at + readout_bytes(samples, channels, vb)
-    if following + 12 <= end and struct.unpack_from("<iI", data, following + 4) == (uid, counter + 1):
+def _end_fault(data: mmap.mmap, at: int, end: int, length: int, uid: int) -> str:
+    """Return what is wrong with an end mark of `length` bytes: there must be nothing but padding behind it."""
+    behind = end - at - length
+    if behind > 1024 or length > 1 << 20:
+        return f"the end mark (ACQEND) is followed by {max(behind, 0)} bytes: data behind the end, or a damaged flag"
+    if 12 <= behind and struct.unpack_from("<i", data, at + length + 4)[0] == uid:
         return "the end mark (ACQEND) is followed by another readout: a damaged flag"
     return ""
 
