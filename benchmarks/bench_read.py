@@ -52,7 +52,9 @@ def _peer_open(path: Path) -> object:
     return twixtools.map_twix(twixtools.read_twix(str(path), verbose=False))
 
 
-def _ratio(ours: Callable[[Path], object], peer: Callable[[Path], object], path: Path, rounds: int) -> tuple[float, ...]:
+def _ratio(
+    ours: Callable[[Path], object], peer: Callable[[Path], object], path: Path, rounds: int
+) -> tuple[float, ...]:
     """Return median seconds of both and the median of the ratios peer/ours."""
     ours(path), peer(path)
     times = []

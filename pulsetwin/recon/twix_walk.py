@@ -87,7 +87,7 @@ def _length(data: mmap.mmap, at: int, end: int, vb: bool) -> tuple[int, str]:
     size = _RECORD[vb].itemsize
     if at + 128 > end or at + (128 if vb else 192) > end:
         return 0, "the measurement stops without its end mark (ACQEND): truncated"
-    dma, uid, counter = struct.unpack_from("<IiI", data, at)
+    dma, uid = struct.unpack_from("<Ii", data, at)
     mask, samples, channels = struct.unpack_from("<QHH", data, at + (20 if vb else 40))
     packed, dma = bool(dma & PACK_BIT) or vb, dma & DMA_MASK
     if mask & _END:
@@ -113,7 +113,7 @@ def _end_fault(data: mmap.mmap, at: int, end: int, length: int, uid: int) -> str
     behind = end - at - length
     if behind > 1024 or length > 1 << 20:
         return f"the end mark (ACQEND) is followed by {max(behind, 0)} bytes: data behind the end, or a damaged flag"
-    if 12 <= behind and struct.unpack_from("<i", data, at + length + 4)[0] == uid:
+    if behind >= 12 and struct.unpack_from("<i", data, at + length + 4)[0] == uid:
         return "the end mark (ACQEND) is followed by another readout: a damaged flag"
     return ""
 

@@ -1,7 +1,7 @@
 """Damage raw files in every way that happens, and judge what the reader makes of it.
 
-Allowed outcomes: a `PulsetwinError`, a warning that the intact file does not give, or exactly the intact data except for
-the samples that were overwritten.
+Allowed outcomes: a `PulsetwinError`, a warning that the intact file does not give, or exactly the intact data except
+for the samples that were overwritten.
 """
 
 from __future__ import annotations
