@@ -46,10 +46,14 @@ def describe_seq(seq: SeqFile) -> dict[str, Any]:
 
 
 def _pulses(seq: SeqFile) -> list[dict[str, Any]]:
+    """List the pulses by use; in files before 1.5, which do not state it, more than 270 degrees is a preparation."""
     played = seq.events[:, RF][seq.events[:, RF] != NONE]
+    uses, flip = seq.rf.use[played], np.rad2deg(seq.rf.flip[played])
+    if seq.version < (1, 5, 0):
+        uses = np.where(flip > 270, "p", uses)
     rows = []
-    for use in dict.fromkeys(seq.rf.use[played].tolist()):
-        flips = np.rad2deg(seq.rf.flip[played[seq.rf.use[played] == use]])
+    for use in dict.fromkeys(uses.tolist()):
+        flips = flip[uses == use]
         rows.append({"use": USES[use], "played": len(flips), "flip_deg": _tidy([flips.min(), flips.max()])})
     return rows
 

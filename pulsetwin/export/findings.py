@@ -78,7 +78,7 @@ class CheckReport:
     def text(self) -> str:
         """Return the report, one line a finding, the verdict first."""
         verdict = "playable" if self.playable else "NOT playable"
-        counts = f"{len(self.errors)} errors, {len(self.warnings)} warnings"
+        counts = f"{_many(len(self.errors), ERROR)}, {_many(len(self.warnings), WARNING)}"
         peaks = "  ".join(f"{name} {value:.4g}" for name, value in self.peaks.items())
         return "\n".join([f"{verdict} on {self.scanner}: {counts}", f"peaks   {peaks}", *map(str, self.findings)])
 
@@ -90,6 +90,10 @@ class CheckReport:
             "peaks": self.peaks,
             "findings": [asdict(finding) for finding in self.findings],
         }
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" + "s" * (count != 1)
 
 
 def at_blocks(

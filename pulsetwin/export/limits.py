@@ -31,7 +31,7 @@ def amplitude_findings(seq: SeqFile, scanner: Scanner) -> tuple[list[Finding], d
             peaks[f"{what} {name} [{unit}]"] = float(value.max(initial=0.0))
         peak, block = _vector_peak(seq, values, what, scanner.gamma)
         peaks[f"{what} vector [{unit}]"] = scale * peak
-        if peak > limit * _SLACK:
+        if peak > limit * _SLACK >= values.max(initial=0.0):
             noun = "slew rate" if what == "slew" else "strength"
             message = (
                 f"the gradient's vector {noun} exceeds one axis's limit, so that not every orientation is playable"

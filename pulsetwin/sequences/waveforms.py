@@ -24,7 +24,8 @@ class Waveforms:
     gradients
         For x, y, z: times [s] and amplitudes [Hz/m] of points joined by straight lines.
     rf_time, rf
-        Times [s] and complex envelopes, gamma B1 / 2 pi [Hz], with phase and frequency offsets; NaN between pulses.
+        Times [s] and complex envelopes, gamma B1 / 2 pi [Hz], with phase but without frequency offset; NaN between
+        pulses.
     adc_start, adc_stop
         Begin and end of the acquisitions [s], ``[adc]``.
     adc_block
@@ -114,7 +115,10 @@ def _rf(seq: SeqFile, blocks: Array) -> tuple[Array, Array]:
 
 
 def pulse(seq: SeqFile, row: int) -> tuple[Array, Array]:
-    """Return times from the block's start [s] and the complex envelope [Hz] of one RF event, at most 2000 points."""
+    """Return times from the block's start [s] and the complex envelope [Hz] of one RF event, at most 2000 points.
+
+    The phase offset is part of it; the frequency offset is not.
+    """
     rf = seq.rf
     magnitude = seq.shapes[rf.magnitude[row]]
     index = np.linspace(0, magnitude.num_samples - 1, min(magnitude.num_samples, _RF_POINTS))
@@ -123,5 +127,5 @@ def pulse(seq: SeqFile, row: int) -> tuple[Array, Array]:
     if rf.time_shape[row] != NONE:
         time = seq.shapes[rf.time_shape[row]].at(index) * raster
     turns = 0.0 if rf.phase_shape[row] == NONE else seq.shapes[rf.phase_shape[row]].at(index)
-    phase = 2 * np.pi * (turns + rf.freq[row] * time) + rf.phase[row]
+    phase = 2 * np.pi * turns + rf.phase[row]
     return rf.delay[row] + time, rf.amplitude[row] * magnitude.at(index) * np.exp(1j * phase)

@@ -1,0 +1,102 @@
+"""Sequence diagrams: windows, curves and k-space."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pulsetwin.errors import ProtocolError
+from pulsetwin.export.diagram import BINS, diagram, envelope, first_repetition
+from pulsetwin.scanner import Scanner
+from pulsetwin.sequences.readouts import played_readouts
+from pulsetwin.sequences.seqfile import read_seq
+from pulsetwin.sequences.waveforms import waveforms
+from tests.sequences import made
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "data"
+
+
+@pytest.mark.parametrize("name", ["pulseq_epi/ramp_epi_pe_plus", "pulseq_epi/basic_epi_pe_none", "pulseq_se/image"])
+def test_real_files_are_drawn(tmp_path, name):
+    figure = diagram(read_seq(EXAMPLES / f"{name}.seq"), scanner=Scanner.preset("siemens-prisma"))
+    figure.savefig(tmp_path / "a.png", dpi=50)
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+    labels = [axes.get_ylabel() for axes in figure.subfigs[0].axes]
+    assert [label.split("\n")[0] for label in labels] == ["|B₁|", "phase", "Gx", "Gy", "Gz", "ADC"]
+
+
+@pytest.mark.parametrize("make", [made.spin_echo, made.spiral, lambda: made.gradient_echo(4, 4)])
+def test_made_sequences_are_drawn(tmp_path, make):
+    diagram(read_seq(made.write(make(), tmp_path / "a.seq", "1.5.0"))).savefig(tmp_path / "a.png", dpi=50)
+
+
+def test_a_whole_scan_with_labels_is_drawn(tmp_path):
+    seq = read_seq(made.write(made.gradient_echo(8, 8), tmp_path / "a.seq", "1.5.0"))
+    figure = diagram(seq, window=(0.0, seq.duration))
+    assert len(figure.subfigs[0].axes) == 7
+    names = [text.get_text() for text in figure.subfigs[0].axes[6].get_legend().get_texts()]
+    assert set(names) == {"LIN", "PAR"}
+
+
+def test_the_first_repetition_of_a_spin_echo_ends_before_the_pause():
+    seq = read_seq(EXAMPLES / "pulseq_se" / "image.seq")
+    start, stop = first_repetition(seq, played_readouts(seq))
+    assert (start, stop) == (0.0, pytest.approx(61.7e-3))
+
+
+def test_dummy_scans_are_left_out(tmp_path):
+    blocks = "".join(f"{2 * n + 1} 10 1 0 0 0 0 0\n{2 * n + 2} 90 0 0 0 0 {int(n > 20)} 0\n" for n in range(30))
+    rf = "1 500 1 0 0 1 10 0 0 0 0 e\n"
+    path = tmp_path / "a.seq"
+    path.write_text(
+        made.text("1.5.0", blocks, rf=rf, adc="1 4 10000 100 0 0 0 0 0\n", shapes="shape_id 1\nnum_samples 2\n1\n1\n")
+    )
+    seq = read_seq(path)
+    assert first_repetition(seq, played_readouts(seq)) == (pytest.approx(21e-3), pytest.approx(22e-3))
+
+
+def test_waveforms_hold_the_gradient_area(tmp_path):
+    source = made.spiral()
+    seq = read_seq(made.write(source, tmp_path / "a.seq", "1.5.0"))
+    waves = waveforms(seq, 0.0, seq.duration)
+    for axis in range(3):
+        when, value = waves.gradients[axis]
+        assert np.all(np.diff(when) >= 0)
+        area = np.sum((value[1:] + value[:-1]) / 2 * np.diff(when))
+        used = seq.events[:, 1 + axis]
+        assert area == pytest.approx(seq.gradients.area[used[used >= 0]].sum(), rel=1e-9, abs=1e-9)
+    assert len(waves.adc_start) == 3
+
+
+def test_rotated_waveforms_are_turned(tmp_path):
+    half = np.sqrt(0.5)
+    extensions = f"1 1 1 0\n\nextension ROTATIONS 1\n1 {half} 0 0 {half}\n"
+    path = tmp_path / "a.seq"
+    path.write_text(made.text("1.5.1", "1 110 0 1 0 0 0 1\n", trap="1 100000 50 900 50 20\n", extensions=extensions))
+    waves = waveforms(read_seq(path), 0.0, 1e-3)
+    assert np.abs(waves.gradients[0][1]).max() < 1e-6
+    assert waves.gradients[1][1].max() == pytest.approx(100000)
+
+
+def test_long_curves_keep_their_extremes():
+    when = np.linspace(0, 1, 200_001)
+    value = np.sin(2 * np.pi * 977 * when)
+    value[123_456] = 7
+    few, curve = envelope(when, value, 0, 1)
+    assert len(few) == 2 * BINS
+    assert (curve.max(), curve.min()) == (7, pytest.approx(-1, abs=1e-3))
+
+
+def test_empty_windows_are_refused(tmp_path):
+    seq = read_seq(made.write(made.spiral(), tmp_path / "a.seq", "1.5.0"))
+    with pytest.raises(ProtocolError, match="holds no block"):
+        diagram(seq, window=(5.0, 6.0))
+
+
+def test_matplotlib_is_imported_late():
+    code = "import sys, pulsetwin.export.diagram, pulsetwin.export.playable; assert 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code + "; assert not {'torch', 'pypulseq'} & set(sys.modules)"], check=True)
