@@ -11,13 +11,11 @@ from torch import Tensor
 from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.progress import Progress, silent
 from pulsetwin.recon.compress import svd_compression
+from pulsetwin.recon.eigenvectors import CHUNK, from_squaring, from_start, in_phase
 from pulsetwin.recon.signal_space import projection_kernel
 
 _COARSE = 24  # voxels along each axis of the first grid, where eigenvectors are computed from nothing
-_CHANGE = 1e-3  # change of the maps in an iteration, relative, below which they have converged
-_ITERATIONS = 30
-_SQUARINGS = 6
-_CHUNK = 1 << 23  # numbers in the part of [voxel, coil, coil] that exists at a time
+_NEAR_CROP = 0.9  # eigenvalues below this part of the crop's are left to themselves
 
 
 def espirit(
@@ -75,22 +73,16 @@ def espirit(
     while grid != tuple(shape):
         grid = tuple(min(n, 2 * m) for n, m in zip(shape, grid, strict=True))
         report = progress if grid == tuple(shape) else silent
-        field = _refined(series, _with_phase(field, reference), grid, crop, report)
+        field = _refined(series, in_phase(field, reference), grid, crop, report)
     values = torch.linalg.vector_norm(field, dim=0)
-    return _with_phase(field, reference).mul_(torch.where(values > crop, 1 / values, 0))
+    return in_phase(field, reference).mul_(torch.where(values > crop, 1 / values, 0))
 
 
 def _direct(series: Tensor, grid: tuple[int, ...]) -> Tensor:
-    """Return eigenvalue times eigenvector of G, ``[coil, *grid]``: a column of ``G^(2^n)``, by squaring n times."""
+    """Return eigenvalue times eigenvector of G, ``[coil, *grid]``, without a first guess."""
     field = series.new_empty(series.shape[-1], *grid)
     for z, rows in _slabs(series, grid):
-        operator = power = _operator(series, grid, z, rows)
-        for _ in range(_SQUARINGS):
-            power = power @ power
-            power = power / torch.linalg.vector_norm(power, dim=(-2, -1), keepdim=True)
-        sizes, column = torch.linalg.vector_norm(power, dim=-2).max(-1)
-        vectors = power.take_along_dim(column[..., None, None], -1) / sizes[..., None, None]
-        field[:, z, rows] = (operator @ vectors)[..., 0].movedim(-1, 0)
+        field[:, z, rows] = from_squaring(_operator(series, grid, z, rows)).movedim(-1, 0)
     return field
 
 
@@ -98,23 +90,16 @@ def _refined(series: Tensor, coarse: Tensor, grid: tuple[int, ...], crop: float,
     """Return eigenvalue times eigenvector of G, ``[coil, *grid]``, by power iterations from a coarser grid's."""
     field = series.new_empty(len(coarse), *grid)
     for z, rows in _slabs(series, grid):
-        operator = _operator(series, grid, z, rows)
-        image = _interpolated(coarse, grid, z, rows).movedim(0, -1)[..., None]
-        for _ in range(_ITERATIONS):
-            values = torch.linalg.vector_norm(image, dim=-2, keepdim=True)
-            vectors = image / values
-            image = operator @ vectors
-            difference = (image - values * vectors)[values[..., 0, 0] > crop / 2]
-            if difference.abs().square().sum() <= _CHANGE**2 * max(len(difference), 1):
-                break
-        field[:, z, rows] = image[..., 0].movedim(-1, 0)
+        start = _interpolated(coarse, grid, z, rows).movedim(0, -1)
+        image = from_start(_operator(series, grid, z, rows), start, smallest=_NEAR_CROP * crop)
+        field[:, z, rows] = image.movedim(-1, 0)
         progress(z * grid[1] + rows.stop, grid[0] * grid[1], "coil sensitivities")
     return field
 
 
 def _slabs(series: Tensor, grid: tuple[int, ...]) -> Iterator[tuple[int, slice]]:
     """Yield parts of the grid, some rows of a plane each, small enough for G to be held there."""
-    rows = max(1, _CHUNK // (grid[2] * series.shape[-1] ** 2))
+    rows = max(1, CHUNK // (grid[2] * series.shape[-1] ** 2))
     for z in range(grid[0]):
         for start in range(0, grid[1], rows):
             yield z, slice(start, min(start + rows, grid[1]))
@@ -148,13 +133,6 @@ def _interpolated(coarse: Tensor, grid: tuple[int, ...], z: int, rows: slice) ->
         low, high = (coarse.index_select(axis, (left.long() + step) % m) for step in (0, 1))
         coarse = torch.lerp(low, high, weight.to(low.dtype))
     return coarse[:, 0]
-
-
-def _with_phase(field: Tensor, reference: Tensor) -> Tensor:
-    """Return `field`, ``[coil, *grid]``, in the phase that makes ``sum_c reference_c field_c`` real and positive."""
-    combined = torch.tensordot(reference, field, 1)
-    size = combined.abs()
-    return field * torch.where(size > 0, combined.conj() / size, 1)
 
 
 def _check(calibration: Tensor, shape: tuple[int, ...], kernel: int, threshold: float, crop: float) -> None:

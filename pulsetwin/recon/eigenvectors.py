@@ -1,0 +1,55 @@
+"""Dominant eigenvectors of a small Hermitian matrix in each voxel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_CHANGE = 5e-4  # root mean square change in an iteration, relative, below which vectors have converged
+_ITERATIONS = 30
+_SQUARINGS = 6
+CHUNK = 1 << 21  # numbers in the part of ``[voxel, coil, coil]`` that exists at a time
+
+
+def from_squaring(matrices: Tensor) -> Tensor:
+    """Return eigenvalue times eigenvector, ``[..., coil]``, of positive semidefinite `matrices`, ``[..., coil, coil]``.
+
+    The strongest column of ``G^(2^n)`` is the dominant eigenvector, as after as many power iterations from that column.
+    """
+    power = matrices
+    for _ in range(_SQUARINGS):
+        power = power @ power
+        power = power / _positive(torch.linalg.vector_norm(power, dim=(-2, -1), keepdim=True))
+    sizes, column = torch.linalg.vector_norm(power, dim=-2).max(-1)
+    vectors = power.take_along_dim(column[..., None, None], -1) / _positive(sizes)[..., None, None]
+    return (matrices @ vectors)[..., 0]
+
+
+def from_start(matrices: Tensor, start: Tensor, smallest: float) -> Tensor:
+    """Return eigenvalue times eigenvector, ``[..., coil]``, by power iterations from `start`, ``[..., coil]``.
+
+    Iterates until vectors of eigenvalues above `smallest` change no more; those of less count for nothing. The phase of
+    `start` is kept.
+    """
+    image = start[..., None]
+    for _ in range(_ITERATIONS):
+        values = torch.linalg.vector_norm(image, dim=-2, keepdim=True)
+        vectors = image / _positive(values)
+        image = matrices @ vectors
+        size = torch.linalg.vector_norm(image, dim=-2)
+        change = torch.linalg.vector_norm(image - size[..., None] * vectors, dim=-2)
+        counts = size > smallest
+        if (change * counts).square().sum() <= _CHANGE**2 * (size * counts).square().sum():
+            break
+    return image[..., 0]
+
+
+def in_phase(field: Tensor, reference: Tensor) -> Tensor:
+    """Return `field`, ``[coil, *grid]``, in the phase that makes ``sum_c reference_c field_c`` real and positive."""
+    combined = torch.tensordot(reference, field, 1)
+    size = combined.abs()
+    return field * torch.where(size > 0, combined.conj() / _positive(size), 1)
+
+
+def _positive(values: Tensor) -> Tensor:
+    return torch.where(values > 0, values, 1)
