@@ -1,7 +1,7 @@
 """Reading `.seq` files and their k-space, beside pypulseq: `read` + `calculate_kspace`, same files, same process.
 
-Prints one line a file: seconds of each (median), the ratio pypulseq / ours (median of interleaved pairs) and the largest
-difference of the k-space positions relative to the largest |k|. pypulseq is not run where it takes minutes.
+Prints one line a file: seconds of each (median), the ratio pypulseq / ours (median of interleaved pairs) and the
+largest difference of the k-space positions relative to the largest |k|. pypulseq is not run where it takes minutes.
 """
 
 from __future__ import annotations
