@@ -109,10 +109,10 @@ def doubts(header: Header, mdh: np.ndarray) -> list[str]:
         odd = int((mdh[name] != _commonest(mdh[name])).sum())
         if odd:
             found.append(f"{odd} readouts state another {name} than the rest: the commonest was used.")
-    if (np.diff(times(mdh)) < 0).any():
-        found.append("The readouts' time stamps run backwards.")
+    if (np.diff(times(mdh)) < 0).any() or (mdh["TimeStamp"] >= TICKS_PER_DAY).any():
+        found.append("The readouts' time stamps run backwards or past midnight.")
     for name in COUNTERS[:10]:
-        if name not in ("Lin", "Par"):
+        if name != "Lin" and not (name == "Par" and len(np.unique(mdh["Counter"]["Par"])) > 3):
             found += _rare(name, mdh["Counter"][name])
     reverse = flagged(mdh["EvalInfoMask"], "REFLECT")
     if 0 < min(reverse.sum(), (~reverse).sum()) < len(mdh) / 8:
