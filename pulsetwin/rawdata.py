@@ -60,7 +60,7 @@ class Trajectory:
 
     def positions(self) -> np.ndarray:
         """Return all positions [1/m], float64 ``[readout, sample, 3]``."""
-        return self.shapes[self.shape_index] + self.offset[:, None, :]
+        return np.asarray(self.shapes[self.shape_index] + self.offset[:, None, :])
 
     @classmethod
     def from_positions(cls, positions: np.ndarray, tolerance: float = 1e-3) -> Trajectory:
