@@ -57,6 +57,8 @@ def phase(images: Images) -> Figure:
     """Draw the phase [rad] where there is signal, in a cyclic colour map."""
     values = np.abs(images.values)
     signal = values > 0.1 * np.array([_window(contrast) for contrast in values])[:, None, None, None]
+    if images.noise_std is not None:
+        signal &= values > 5 * images.noise_std
     shown = np.where(signal, np.angle(images.values), np.nan)
     windows = [math.pi] * len(shown)
     return _montage(images, shown, "Phase [rad]", windows=windows, low=-math.pi, colours="twilight", bar=True)
