@@ -17,11 +17,15 @@ _MAX_HEADER = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One measurement of a file: bytes `start` to `end`, of which the first `header` are text."""
+    """One measurement of a file: bytes `start` to `end`, of which the first `header` are text.
+
+    `stated` is where the file's table says that it ends, beyond `end` if the file is cut.
+    """
 
     start: int
     end: int
     header: int
+    stated: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +82,7 @@ def _read_raid(path: Path, file, head: bytes, size: int) -> Container:
         length[0] = max(size - offset[0], 0)
         warnings.append("The table of measurements gives the length 0: the file's own length was used.")
     problem = _check_table(path, offset, offset + length, size)
-    measurements = tuple(
-        _measurement(path, file, o, min(o + n, size), size) for o, n in zip(offset, length, strict=True)
-    )
+    measurements = tuple(_measurement(path, file, o, o + n, size) for o, n in zip(offset, length, strict=True))
     if (behind := size - measurements[-1].end) > ALIGNMENT:
         warnings.append(f"{behind} bytes follow the last measurement in the table: they were left out.")
     return Container(False, measurements, problem, tuple(warnings))
@@ -99,8 +101,9 @@ def _check_table(path: Path, start, end, size: int) -> TwixError | None:
     return None
 
 
-def _measurement(path: Path, file, start: int, end: int, size: int) -> Measurement:
-    start, end = int(start), int(end)
+def _measurement(path: Path, file, start: int, stated: int, size: int) -> Measurement:
+    start, stated = int(start), int(stated)
+    end = min(stated, size)
     file.seek(start)
     words = np.frombuffer(file.read(8), "<u4")
     where = f"byte {start}"
@@ -116,4 +119,4 @@ def _measurement(path: Path, file, start: int, end: int, size: int) -> Measureme
         )
     if start + length > end:
         raise TwixError(path, f"the header should end at byte {start + length}: truncated", COPY_AGAIN, f"byte {size}")
-    return Measurement(start, end, length)
+    return Measurement(start, end, length, stated)

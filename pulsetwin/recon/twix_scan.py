@@ -10,7 +10,8 @@ import numpy as np
 from pulsetwin.errors import TwixError
 from pulsetwin.progress import Progress
 from pulsetwin.recon.twix_header import Header, number, read_header
-from pulsetwin.recon.twix_raid import Container
+from pulsetwin.recon.twix_mdh import readout_bytes
+from pulsetwin.recon.twix_raid import Container, Measurement
 from pulsetwin.recon.twix_samples import TwixSamples
 from pulsetwin.recon.twix_walk import Walk, walk
 
@@ -41,12 +42,12 @@ def open_scan(container: Container, path: Path, k: int, partial: bool, progress:
     warnings = list(header.warnings)
     if found.problem is not None and not partial:
         raise found.problem
-    total = None
     if partial:
         found = _verified(path, found, progress)
     if found.problem is not None:
-        total = f"Damaged: {found.problem.where}: {found.problem.problem}"
-        warnings.append(f"{total}. The {len(found.mdh)} complete readouts before it were used.")
+        damage = f"Damaged at {found.problem.where}: {found.problem.problem}"
+        total = _stated_readouts(measurement, found)
+        warnings.append(f"{damage}. The {len(found.mdh)} complete readouts before it{total} were used.")
     if len(found.mdh) == 0:
         raise found.problem or TwixError(
             path, "the measurement holds no readouts", "scan again", f"measurement {k + 1}"
@@ -56,6 +57,14 @@ def open_scan(container: Container, path: Path, k: int, partial: bool, progress:
             f"The first readout carries the number {found.mdh['ScanCounter'][0]}: earlier ones are not there."
         )
     return Scan(path, header, found, tuple(warnings))
+
+
+def _stated_readouts(measurement: Measurement, found: Walk) -> str:
+    """Return how many readouts the file's table has room for, in words, where all are of one length."""
+    if found.vb or len(found.mdh) == 0 or len(same_layout(found.mdh)) > 1:
+        return ""
+    each = readout_bytes(int(found.mdh["SamplesInScan"][0]), int(found.mdh["UsedChannels"][0]), found.vb)
+    return f", of about {(measurement.stated - measurement.start - measurement.header) // each},"
 
 
 def _verified(path: Path, found: Walk, progress: Progress) -> Walk:

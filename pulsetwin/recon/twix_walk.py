@@ -22,7 +22,7 @@ from pulsetwin.recon.twix_raid import PARTIAL, Measurement
 MAX_CHANNELS = 256
 _END, _SYNC = 1 << BIT["ACQEND"], 1 << BIT["SYNCDATA"]
 _BLOCK = 4096
-_RELEASE = 64 << 20
+_SPAN = 32 << 20
 _RECORD = {True: np.dtype([("mdh", VB_MDH)]), False: np.dtype([("mdh", VD_MDH), ("channel", CHANNEL_HEADER)])}
 
 
@@ -70,11 +70,11 @@ def _walk(path: Path, data: mmap.mmap, measurement: Measurement, vb: bool):
         if length < 0:
             at -= length
             continue
-        run = _equal_readouts(data, at, end, length, vb, _BLOCK if previous == length else 1)
+        run = _equal_readouts(data, at, end, length, vb, min(_BLOCK, _SPAN // length) if previous == length else 1)
         blocks.append(run)
         starts.append(at + length * np.arange(len(run), dtype=np.int64))
         at, count, previous = at + length * len(run), count + len(run), length
-        if at - released > _RELEASE and hasattr(mmap, "MADV_DONTNEED"):
+        if at - released > _SPAN and hasattr(mmap, "MADV_DONTNEED"):
             data.madvise(mmap.MADV_DONTNEED, 0, at // mmap.PAGESIZE * mmap.PAGESIZE)
             released = at
     if not blocks:

@@ -143,6 +143,15 @@ def test_partial_says_how_many_of_how_many(tmp_path, scans):
     assert np.array_equal(raw.groups[0].samples[:], whole.samples[:count])
 
 
+def test_partial_without_a_seq_estimates_from_the_files_table(tmp_path, vendor_scans):
+    path = tmp_path / "cut.dat"
+    path.write_bytes((vendor_scans / "gre.dat").read_bytes()[:1_200_000])
+    raw = read(path, partial=True)
+    count = (1_200_000 - 796_352) // 5376
+    assert len(raw.groups[0]) == count
+    assert any(f"The {count} complete readouts before it, of about 160, were used" in w for w in raw.warnings)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [(b"", "empty"), (b"hello world" * 100, "not a Siemens TWIX file"), (b"[VERSION]\nmajor 1\n", "pass it as seq")],
