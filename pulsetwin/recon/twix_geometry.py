@@ -11,9 +11,10 @@ samples then run, for images by the inverse FFT, was found from real data:
 
 - Pulseq (interpreter 1.4 and later, "XYZ in TRA"): x, y, z = r, p, s. The 32-channel spin echo in `examples/data` lies
   on the back of its head coil and is brightest at positive y, and p points to the back.
-- Siemens' own sequences: x, y, z = -r, -p, s. `tests/data/vendor_gre/gre.dat` shows the ACR phantom with its bubble on
-  top and not mirrored only so. Checked for transverse slices without rotation; product sequences may turn the signs
-  with larger rotations.
+- Siemens' own sequences: x, y, z = -r, -p, s, in 3D -r, -p, -s: their raw data take the other sign of the Fourier
+  exponent along every encoded axis. `tests/data/vendor_gre/gre.dat` shows the ACR phantom with its bubble on
+  top and not mirrored only so. Checked for transverse 2D slices without rotation; the partition
+  direction follows from the argument only, and product sequences may turn the signs with larger rotations.
 """
 
 from __future__ import annotations
@@ -80,11 +81,11 @@ def matrix_quaternion(matrix: np.ndarray) -> np.ndarray:
     return vector if vector[0] >= 0 else -vector
 
 
-def scanner_axes(matrix: np.ndarray, pulseq: bool, read_sign: float = 1.0) -> np.ndarray:
+def scanner_axes(matrix: np.ndarray, pulseq: bool, three: bool, read_sign: float = 1.0) -> np.ndarray:
     """Return the data's x, y, z axes in RAS as columns from phase, read and slice direction (LPS, columns)."""
     p, r, s = matrix.T
     sign = 1.0 if pulseq else -1.0
-    return LPS_TO_RAS @ np.stack([sign * read_sign * r, sign * p, s], axis=1)
+    return LPS_TO_RAS @ np.stack([sign * read_sign * r, sign * p, sign * s if three else s], axis=1)
 
 
 def geometry(header: Header, mdh: np.ndarray, slices: np.ndarray) -> tuple[Geometry, list[str]]:
@@ -116,7 +117,8 @@ def geometry(header: Header, mdh: np.ndarray, slices: np.ndarray) -> tuple[Geome
         warnings.append("Position differs between header and readouts: the header's was used.")
         where = position[None]
     fov, shape = _extent(header, first)
-    axes = scanner_axes(matrix, header.pulseq, np.sign(number(header.protocol, READ_SIGN, 1.0)) or 1.0)
+    read_sign = np.sign(number(header.protocol, READ_SIGN, 1.0)) or 1.0
+    axes = scanner_axes(matrix, header.pulseq, _three(header), read_sign)
     return Geometry(fov, shape, axes, 1e-3 * where @ LPS_TO_RAS, header.patient_position), warnings
 
 
@@ -132,6 +134,11 @@ def listed_centres(header: Header) -> np.ndarray:
     axes = ("dSag", "dCor", "dTra")
     found = [[number(one, f"sPosition.{axis}") for axis in axes] for one in listed_slices(header)]
     return 1e-3 * np.array(found, float).reshape(-1, 3) @ LPS_TO_RAS
+
+
+def _three(header: Header) -> bool:
+    """Tell whether the protocol is three-dimensional; Pulseq's always says so."""
+    return number(header.protocol, "sKSpace.ucDimension") == 4
 
 
 def _per_slice(mdh: np.ndarray, slices: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -161,9 +168,8 @@ def _extent(header: Header, first: Any) -> tuple[tuple[float, float, float], tup
     protocol = header.protocol
     read = number(first, "dReadoutFOV", 1e3)
     fov = (1e-3 * read, 1e-3 * number(first, "dPhaseFOV", read), 1e-3 * number(first, "dThickness", read))
-    three = number(protocol, "sKSpace.ucDimension") == 4
     matrix = [
         number(protocol, f"sKSpace.{name}", 1)
-        for name in ("lBaseResolution", "lPhaseEncodingLines", "lPartitions" if three else "")
+        for name in ("lBaseResolution", "lPhaseEncodingLines", "lPartitions" if _three(header) else "")
     ]
     return fov, tuple(min(max(int(n), 1), 65535) for n in matrix)
