@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_CHANGE = 5e-4  # root mean square change in an iteration, relative, below which vectors have converged
+_CHANGE = 3e-4  # root mean square change in an iteration, relative, below which vectors have converged
 _ITERATIONS = 30
-_SQUARINGS = 6
+_SQUARINGS = 3
 CHUNK = 1 << 21  # numbers in the part of ``[voxel, coil, coil]`` that exists at a time
 
 
@@ -31,17 +31,17 @@ def from_start(matrices: Tensor, start: Tensor, smallest: float) -> Tensor:
     Iterates until vectors of eigenvalues above `smallest` change no more; those of less count for nothing. The phase of
     `start` is kept.
     """
-    image = start[..., None]
+    row = start.conj().resolve_conj()[..., None, :]  # v^H G is faster than G v, and its conjugate
+    size = torch.linalg.vector_norm(row, dim=-1, keepdim=True)
     for _ in range(_ITERATIONS):
-        values = torch.linalg.vector_norm(image, dim=-2, keepdim=True)
-        vectors = image / _positive(values)
-        image = matrices @ vectors
-        size = torch.linalg.vector_norm(image, dim=-2)
-        change = torch.linalg.vector_norm(image - size[..., None] * vectors, dim=-2)
+        vectors = row / _positive(size)
+        row = vectors @ matrices
+        size = torch.linalg.vector_norm(row, dim=-1, keepdim=True)
+        change = torch.linalg.vector_norm(torch.addcmul(row, vectors, size, value=-1), dim=-1, keepdim=True)
         counts = size > smallest
         if (change * counts).square().sum() <= _CHANGE**2 * (size * counts).square().sum():
             break
-    return image[..., 0]
+    return row[..., 0, :].conj().resolve_conj()
 
 
 def in_phase(field: Tensor, reference: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from pulsetwin.recon.compress import svd_compression
 from pulsetwin.recon.eigenvectors import CHUNK, from_squaring, from_start, in_phase
 from pulsetwin.recon.signal_space import projection_kernel
 
-_COARSE = 24  # voxels along each axis of the first grid, where eigenvectors are computed from nothing
+_COARSE = 32  # most voxels along an axis of the first grid, where eigenvectors are computed from nothing
 _NEAR_CROP = 0.9  # eigenvalues below this part of the crop's are left to themselves
 
 
@@ -68,21 +68,24 @@ def espirit(
     _check(calibration, shape, kernel, threshold, crop)
     series = projection_kernel(calibration, kernel, threshold)
     reference = svd_compression(calibration, 1)[0]
-    grid = tuple(min(n, _COARSE) for n in shape)
-    field = _direct(series, grid)
-    while grid != tuple(shape):
-        grid = tuple(min(n, 2 * m) for n, m in zip(shape, grid, strict=True))
-        report = progress if grid == tuple(shape) else silent
+    grids = [tuple(shape)]
+    while max(grids[0]) > _COARSE:
+        grids.insert(0, tuple((n + 1) // 2 for n in grids[0]))
+    field = _direct(series, grids[0], crop)
+    for grid in grids[1:]:
+        report = progress if grid == grids[-1] else silent
         field = _refined(series, in_phase(field, reference), grid, crop, report)
     values = torch.linalg.vector_norm(field, dim=0)
     return in_phase(field, reference).mul_(torch.where(values > crop, 1 / values, 0))
 
 
-def _direct(series: Tensor, grid: tuple[int, ...]) -> Tensor:
+def _direct(series: Tensor, grid: tuple[int, ...], crop: float) -> Tensor:
     """Return eigenvalue times eigenvector of G, ``[coil, *grid]``, without a first guess."""
     field = series.new_empty(series.shape[-1], *grid)
     for z, rows in _slabs(series, grid):
-        field[:, z, rows] = from_squaring(_operator(series, grid, z, rows)).movedim(-1, 0)
+        operator = _operator(series, grid, z, rows)
+        image = from_start(operator, from_squaring(operator), smallest=_NEAR_CROP * crop)
+        field[:, z, rows] = image.movedim(-1, 0)
     return field
 
 
