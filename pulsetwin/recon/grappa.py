@@ -25,7 +25,7 @@ def grappa(
     *,
     neighbours: int | None = None,
     taps: int = 5,
-    regularisation: float = 1e-4,
+    regularisation: float = 1e-3,
 ) -> Tensor:
     """Fill in missing phase-encoding lines, ``s_c(k) = sum_{n, d, c'} w_{c, n, d, c'} s_c'(k + n + d)``.
 
@@ -44,7 +44,7 @@ def grappa(
     calibration
         Fully sampled block of the same coils ``[coil, z, y, x]``, in the unit of `kspace` or any other.
     neighbours
-        Samples of the phase-encoding plane that each missing one is made from: 2 in a slice, 12 in a volume if None.
+        Samples of the phase-encoding plane that each missing one is made from: 2 in a slice, 8 in a volume if None.
     taps
         Samples along the readout around each neighbour, odd.
     regularisation
@@ -67,12 +67,12 @@ def grappa(
     GRAPPA: Griswold et al. 2002, doi:10.1002/mrm.10171. In the readout's image domain: Brau et al. 2008,
     doi:10.1002/mrm.21481. 2D CAIPIRINHA: Breuer et al. 2006, doi:10.1002/mrm.20787.
     """
-    _check(kspace, mask, calibration, taps, regularisation)
+    _check(kspace, mask, calibration, neighbours, taps, regularisation)
     plane = mask.cpu().numpy()
     sampling = analyse(plane)
     if sampling.complete:
         return kspace.clone()
-    count = neighbours or (2 if 1 in plane.shape else 12)
+    count = neighbours or (2 if 1 in plane.shape else 8)
     kernels = [
         (around, train(calibration, around, taps=taps, regularisation=regularisation).to(kspace.dtype))
         for around in neighbourhoods(plane, sampling, count)
@@ -117,7 +117,10 @@ def train(calibration: Tensor, around: Neighbourhood, *, taps: int, regularisati
         _accumulate(gram, cross, known, wanted[..., taps // 2 : wanted.shape[-1] - taps // 2])
     matrix = gram.reshape(taps * sources, taps * sources)
     diagonal = matrix.diagonal()
-    diagonal += max(regularisation, 1e-15) * diagonal.real.mean().clamp_min(torch.finfo(torch.float64).tiny)
+    energy = float(diagonal.real.mean())
+    if not 0 < energy < float("inf"):
+        raise ProtocolError("the calibration block is zero or not finite: check which lines it was cut from")
+    diagonal += max(regularisation, 1e-15 * taps * sources) * energy
     factor = torch.linalg.cholesky(matrix)
     return torch.cholesky_solve(cross.reshape(taps * sources, targets), factor).reshape(taps, sources, targets)
 
@@ -197,7 +200,9 @@ def _along_readout(weights: Tensor, x: slice, columns: int) -> Tensor:
     return torch.einsum("xd,dio->xoi", phase.to(weights.dtype), weights)
 
 
-def _check(kspace: Tensor, mask: Tensor, calibration: Tensor, taps: int, regularisation: float) -> None:
+def _check(
+    kspace: Tensor, mask: Tensor, calibration: Tensor, neighbours: int | None, taps: int, regularisation: float
+) -> None:
     if kspace.ndim != 4 or mask.shape != kspace.shape[1:3]:
         raise ShapeError(
             f"kspace is {tuple(kspace.shape)} and mask {tuple(mask.shape)}: give [coil, z, y, x] and [z, y]"
@@ -208,6 +213,8 @@ def _check(kspace: Tensor, mask: Tensor, calibration: Tensor, taps: int, regular
         )
     if not kspace.is_complex() or not calibration.is_complex() or mask.dtype != torch.bool:
         raise ShapeError(f"kspace is {kspace.dtype} and mask {mask.dtype}: give complex k-space and a bool mask")
+    if neighbours is not None and neighbours < 1:
+        raise ProtocolError(f"neighbours {neighbours}: give at least 1, or None for the default")
     if taps < 1 or taps % 2 == 0 or not regularisation >= 0:
         raise ProtocolError(f"taps {taps} and regularisation {regularisation}: give odd taps and no negative weight")
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from pulsetwin.operators.fft import ifft
 
 PLANE = (-2, -1)
+WORKSPACE = 64 * 2**20
+"""Bytes of coil images worked on at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +68,10 @@ def origin_first(image: Tensor) -> Tensor:
 
 def sampled_lines(kspace: Tensor, mask: Tensor) -> Tensor:
     """Transform the sampled lines of k-space ``[coil, z, y, x]`` along the readout, ``[coil, line, x]``."""
-    lines = mask.nonzero(as_tuple=True)
-    samples = kspace.new_empty((len(kspace), len(lines[0]), kspace.shape[-1]))
-    for coil, data in zip(samples, kspace, strict=True):
-        coil.copy_(ifft(data[lines], (-1,)))
+    z, y = mask.nonzero(as_tuple=True)
+    samples = kspace.new_empty((len(kspace), len(z), kspace.shape[-1]))
+    for coils in chunks(len(kspace), samples[0].nbytes, WORKSPACE):
+        samples[coils] = ifft(kspace[coils, z, y], (-1,))
     return samples
 
 
@@ -81,7 +83,7 @@ def planes(samples: Tensor, mask: Tensor, x: slice) -> Tensor:
     return result.unflatten(-1, tuple(mask.shape))
 
 
-def chunks(count: int, size: int, workspace: int) -> Iterator[slice]:
+def chunks(count: int, size: int, workspace: int = WORKSPACE) -> Iterator[slice]:
     """Yield slices of `count` items of `size` bytes that fit `workspace`."""
     step = max(1, workspace // max(size, 1))
     yield from (slice(start, min(start + step, count)) for start in range(0, count, step))

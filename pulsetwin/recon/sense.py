@@ -15,9 +15,6 @@ from pulsetwin.operators.solve import conjugate_gradient
 from pulsetwin.recon.hybrid import HybridSense, centred, chunks, origin_first, planes, sampled_lines
 from pulsetwin.recon.sense_direct import missing_axis, solve_lines
 
-WORKSPACE = 64 * 2**20
-"""Bytes of coil images worked on at a time."""
-
 
 def sense(
     kspace: Tensor,
@@ -34,7 +31,7 @@ def sense(
     After an inverse transform along the readout every x is a problem of its own in the phase-encoding plane. Missing
     lines along one axis only leave so small problems that they are solved directly (Cholesky, double precision);
     two axes take conjugate gradients, each x with its own steps. Memory beyond the arguments is the sampled part of
-    `kspace`, the image and a few times `WORKSPACE`.
+    `kspace`, the image and a few times `hybrid.WORKSPACE`.
 
     Parameters
     ----------
@@ -76,7 +73,7 @@ def sense(
     axis = missing_axis(mask)
     samples = sampled_lines(kspace, mask)
     image = kspace.new_empty((len(sets), *kspace.shape[1:]))
-    for x in chunks(kspace.shape[-1], kspace[..., 0].nbytes, WORKSPACE):
+    for x in chunks(kspace.shape[-1], kspace[..., 0].nbytes):
         model = HybridSense.at(sets, mask, x)
         rhs = model.adjoint(planes(samples, mask, x))
         if axis is not None:

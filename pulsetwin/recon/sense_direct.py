@@ -47,7 +47,8 @@ def solve_lines(model: HybridSense, rhs: Tensor, axis: int, regularisation: floa
     spread = _spread(model.mask.select(1 - axis, 0).double(), sets)
     solved = torch.empty_like(right)
     for part in chunks(len(right), 16 * (sets * n) ** 2, WORKSPACE):
-        matrix = (maps[part].mH @ maps[part]) * spread
+        sensitivities = maps[part].to(spread.dtype)
+        matrix = (sensitivities.mH @ sensitivities).mul_(spread)
         diagonal = matrix.diagonal(dim1=-2, dim2=-1)
         diagonal += max(regularisation, 1e-12 * float(diagonal.real.max()) + 1e-300)
         factor = torch.linalg.cholesky(matrix)
