@@ -112,7 +112,8 @@ def test_missing_lines_are_filled_in(method: str, separate: bool) -> None:
     else:
         group = raw.groups[0].select((line % 2 == 0) | centre)
     images = reconstruct(replace(raw, groups=(group,)), method=method)
-    assert nrmse(np.abs(images.values[0]), np.abs(reconstruct(raw).values[0])) < 0.05
+    error = nrmse(np.abs(images.values[0]), np.abs(reconstruct(raw).values[0]))
+    assert error < (0.07 if method == "wavelet" else 0.05)  # soft thresholding takes a little signal
     if method == "auto":
         assert any("CG-SENSE" in warning for warning in images.warnings)
 
