@@ -58,7 +58,7 @@ def test_exact_maps_recover_the_image(shape, acceleration, shift, dtype):
     image, *data = scan(shape, mask, dtype=dtype)
     found = sense(*data, regularisation=0, iterations=200, tolerance=1e-9)
     assert found.dtype == dtype
-    assert error(found, image) < (1e-5 if dtype == torch.complex128 else 5e-5)
+    assert error(found, image) < (1e-5 if dtype == torch.complex128 else 1e-3)
 
 
 @pytest.mark.parametrize("pattern", ["lines", "partitions", "both"])
