@@ -30,8 +30,8 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 # The EPI comes with a scan of the same train without phase encoding, the ghost reference; `epi_no_reference` does
-# without it. The spin echo's .seq was edited after the scan (its signature is not the one in the raw data, while
-# counts, lengths and time stamps agree), hence --trust-seq.
+# without it. The spin echo's .seq is signed otherwise than the one its raw data name, while counts, lengths and time
+# stamps agree, hence --trust-seq.
 demo: $(READY)
 	@echo "== ramp-sampled EPI, with a ghost reference"
 	@$(RECON) $(EPI)/ramp_epi_pe_plus.dat --seq $(EPI)/ramp_epi_pe_plus.seq \
