@@ -62,7 +62,7 @@ def test_objective_is_not_above_sigpys(method, lines):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_better_than_zero_filling(method):
-    image, kspace, mask, maps = scan((1, 64, 48), 0.3, coils=8, lines=True)
+    image, kspace, mask, maps = scan((12, 24, 16), 0.35, coils=8, noise=0.005)
     found = method(kspace, mask, maps)
     assert error(found, image) < 0.5 * error((maps.conj() * ifft(kspace, AXES)).sum(0), image)
 
