@@ -101,7 +101,7 @@ def main() -> None:
         del raw
         (folder / "samples.bin").unlink()
         began = time.perf_counter()
-        command = [sys.executable, "-m", "pulsetwin.cli", "recon", "scan.dat", "--seq", "scan.seq"]
+        command = [str(Path(sys.executable).parent / "pulsetwin"), "recon", "scan.dat", "--seq", "scan.seq"]
         command += ["-o", "out", "--memory", str(BUDGET_GIB)]
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - began

@@ -10,13 +10,15 @@ from pulsetwin.recon.compress import svd_compression
 from pulsetwin.recon.eigenvectors import CHUNK, from_start, in_phase
 
 _REACH = 2  # voxels to each side that share a covariance: a box of 5 x 5 x 5
+_LONGEST_STEP = 2 * _REACH  # boxes this far apart still leave no voxel out
+_FINE_ENOUGH = 48  # points per axis that any smooth sensitivity is interpolated from
 
 
 def walsh(images: Tensor) -> Tensor:
     """Return coil sensitivities: the dominant eigenvector of the coil covariance in a box of voxels.
 
     ``R(r) = sum_{|r' - r| <= 2} i(r') i(r')^H``; needs no calibration region, but unlike ESPIRiT does not tell signal
-    from noise. Covariances are held for some rows of a plane at a time.
+    from noise. Sensitivities are smooth: on long axes they are found at every second to fourth voxel and interpolated.
 
     Parameters
     ----------
@@ -42,36 +44,62 @@ def walsh(images: Tensor) -> Tensor:
     """
     if images.ndim != 4:
         raise ShapeError(f"images are {tuple(images.shape)}: give [coil, z, y, x]")
-    largest = images.abs().max()
-    if not 0 < float(largest) < float("inf"):
+    largest = max(float(coil.abs().max()) for coil in images)
+    if not 0 < largest < float("inf"):
         raise ProtocolError("coil images are all zero or not finite: check the data")
-    images = images / largest
-    coils, planes, height, width = images.shape
-    step = max(1, CHUNK // (width * coils**2))
-    maps = torch.empty_like(images)
-    for z in range(planes):
-        for top in range(0, height, step):
-            rows = slice(top, min(top + step, height))
-            start = images[:, z, rows].movedim(0, -1)
-            maps[:, z, rows] = from_start(_covariances(images, z, rows), start, smallest=0.0).movedim(-1, 0)
-    size = torch.linalg.vector_norm(maps, dim=0)
-    return in_phase(maps, svd_compression(images, 1)[0]).mul_(torch.where(size > 0, 1 / size, 0))
+    centres = [_centres(n) for n in images.shape[1:]]
+    coarse = images.new_empty(len(images), *(len(axis) for axis in centres))
+    for i, z in enumerate(centres[0]):
+        near = images[:, max(0, z - _REACH) : z + _REACH + 1] / largest
+        step = max(1, CHUNK // (len(centres[2]) * len(images) * max(len(images), near.shape[1] * 25)))
+        for rows in torch.tensor(centres[1]).split(step):
+            boxes = _boxes(near, rows, torch.tensor(centres[2]))
+            strongest = torch.linalg.vector_norm(boxes, dim=-2).argmax(-1)
+            start = boxes.take_along_dim(strongest[..., None, None], -1)[..., 0]
+            field = from_start(boxes @ boxes.mH, start, smallest=0.0).movedim(-1, 0)
+            first = centres[1].index(int(rows[0]))
+            coarse[:, i, first : first + len(rows)] = field
+    reference = svd_compression(coarse, 1)[0]
+    return _interpolated(_unit(in_phase(coarse, reference)), centres, images.shape[1:])
 
 
-def _covariances(images: Tensor, z: int, rows: slice) -> Tensor:
-    """Return the sums of ``i i^H`` over the box around voxels of some rows of plane z, ``[row, x, coil, coil]``."""
-    above, below = min(rows.start, _REACH), min(images.shape[2] - rows.stop, _REACH)
-    part = images[:, max(0, z - _REACH) : z + _REACH + 1, rows.start - above : rows.stop + below]
-    vectors = part.permute(2, 3, 0, 1)
-    products = vectors @ vectors.mH
-    return _box(_box(products, 1), 0)[above : above + rows.stop - rows.start]
+def _centres(n: int) -> list[int]:
+    """Return the voxels of an axis at which sensitivities are found, the first and the last among them."""
+    step = min(max(n // _FINE_ENOUGH, 1), _LONGEST_STEP)
+    return [*range(0, n - 1, step), n - 1]
 
 
-def _box(values: Tensor, axis: int) -> Tensor:
-    """Return the sum over neighbours up to `_REACH` away along `axis`; there is nothing beyond the edges."""
-    total = values.clone()
-    for shift in range(1, min(_REACH, values.shape[axis] - 1) + 1):
-        length = values.shape[axis] - shift
-        total.narrow(axis, 0, length).add_(values.narrow(axis, shift, length))
-        total.narrow(axis, shift, length).add_(values.narrow(axis, 0, length))
-    return total
+def _boxes(near: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return the voxels of `near` ``[coil, z, y, x]`` in the boxes around rows and columns, ``[row, x, coil, voxel]``.
+
+    What lies beyond the edges counts as zero.
+    """
+    reach = torch.arange(-_REACH, _REACH + 1)
+    padded = torch.nn.functional.pad(near, (_REACH,) * 4)
+    y, x = (axis[:, None] + reach + _REACH for axis in (rows, columns))
+    picked = padded[:, :, y[:, None, :, None], x[None, :, None, :]]
+    return picked.permute(2, 3, 0, 1, 4, 5).flatten(3)
+
+
+def _unit(field: Tensor) -> Tensor:
+    """Scale ``[coil, *grid]`` to unit root-sum-of-squares where it is not zero."""
+    size = torch.linalg.vector_norm(field, dim=0)
+    return field.mul_(torch.where(size > 0, 1 / size, 0))
+
+
+def _interpolated(coarse: Tensor, centres: list[list[int]], shape: torch.Size) -> Tensor:
+    """Interpolate linearly from the centres to every voxel, coil by coil, and scale to unit root-sum-of-squares."""
+    if coarse.shape[1:] == shape:
+        return coarse
+    field = coarse.new_empty(len(coarse), *shape)
+    for coil, target in zip(coarse, field, strict=True):
+        for axis, (places, n) in enumerate(zip(centres, shape, strict=True)):
+            known = torch.tensor(places, device=coarse.device)
+            voxel = torch.arange(n, device=coarse.device)
+            high = torch.searchsorted(known, voxel).clamp(min(1, len(known) - 1))
+            low = (high - 1).clamp(0)
+            weight = (voxel - known[low]) / (known[high] - known[low]).clamp(min=1)
+            weight = weight.to(coil.dtype).reshape(-1, *[1] * (2 - axis))
+            coil = torch.lerp(coil.index_select(axis, low), coil.index_select(axis, high), weight)
+        target.copy_(coil)
+    return _unit(field)
