@@ -19,7 +19,7 @@ def from_squaring(matrices: Tensor) -> Tensor:
     power = matrices
     for _ in range(_SQUARINGS):
         power = power @ power
-        power = power / _positive(torch.linalg.vector_norm(power, dim=(-2, -1), keepdim=True))
+        power = power / _positive(_norm(power.flatten(-2))[..., None])
     sizes, column = torch.linalg.vector_norm(power, dim=-2).max(-1)
     vectors = power.take_along_dim(column[..., None, None], -1) / _positive(sizes)[..., None, None]
     return (matrices @ vectors)[..., 0]
@@ -32,12 +32,12 @@ def from_start(matrices: Tensor, start: Tensor, smallest: float) -> Tensor:
     `start` is kept.
     """
     row = start.conj().resolve_conj()[..., None, :]  # v^H G is faster than G v, and its conjugate
-    size = torch.linalg.vector_norm(row, dim=-1, keepdim=True)
+    size = _norm(row)
     for _ in range(_ITERATIONS):
         vectors = row / _positive(size)
         row = vectors @ matrices
-        size = torch.linalg.vector_norm(row, dim=-1, keepdim=True)
-        change = torch.linalg.vector_norm(torch.addcmul(row, vectors, size, value=-1), dim=-1, keepdim=True)
+        size = _norm(row)
+        change = _norm(torch.addcmul(row, vectors, size, value=-1))
         counts = size > smallest
         if (change * counts).square().sum() <= _CHANGE**2 * (size * counts).square().sum():
             break
@@ -53,3 +53,8 @@ def in_phase(field: Tensor, reference: Tensor) -> Tensor:
 
 def _positive(values: Tensor) -> Tensor:
     return torch.where(values > 0, values, 1)
+
+
+def _norm(values: Tensor) -> Tensor:
+    """Return the norm along the last axis, kept; several times faster than torch's own for complex numbers."""
+    return torch.view_as_real(values.resolve_conj()).square().flatten(-2).sum(-1, keepdim=True).sqrt()

@@ -51,12 +51,14 @@ def walsh(images: Tensor) -> Tensor:
     coarse = images.new_empty(len(images), *(len(axis) for axis in centres))
     for i, z in enumerate(centres[0]):
         near = images[:, max(0, z - _REACH) : z + _REACH + 1] / largest
+        near = torch.nn.functional.pad(near, (_REACH,) * 4)
         step = max(1, CHUNK // (len(centres[2]) * len(images) * max(len(images), near.shape[1] * 25)))
         for rows in torch.tensor(centres[1]).split(step):
             boxes = _boxes(near, rows, torch.tensor(centres[2]))
-            strongest = torch.linalg.vector_norm(boxes, dim=-2).argmax(-1)
-            start = boxes.take_along_dim(strongest[..., None, None], -1)[..., 0]
-            field = from_start(boxes @ boxes.mH, start, smallest=0.0).movedim(-1, 0)
+            covariance = boxes @ boxes.mH
+            strongest = covariance.diagonal(dim1=-2, dim2=-1).real.argmax(-1)
+            start = covariance.take_along_dim(strongest[..., None, None], -1)[..., 0]
+            field = from_start(covariance, start, smallest=0.0).movedim(-1, 0)
             first = centres[1].index(int(rows[0]))
             coarse[:, i, first : first + len(rows)] = field
     reference = svd_compression(coarse, 1)[0]
@@ -70,14 +72,12 @@ def _centres(n: int) -> list[int]:
 
 
 def _boxes(near: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Return the voxels of `near` ``[coil, z, y, x]`` in the boxes around rows and columns, ``[row, x, coil, voxel]``.
+    """Return the voxels in the boxes around rows and columns, ``[row, x, coil, voxel]``.
 
-    What lies beyond the edges counts as zero.
+    `near` are the planes in reach, ``[coil, z, y, x]``, with a rim of zeros as wide as the reach around y and x.
     """
-    reach = torch.arange(-_REACH, _REACH + 1)
-    padded = torch.nn.functional.pad(near, (_REACH,) * 4)
-    y, x = (axis[:, None] + reach + _REACH for axis in (rows, columns))
-    picked = padded[:, :, y[:, None, :, None], x[None, :, None, :]]
+    y, x = (axis[:, None] + torch.arange(2 * _REACH + 1) for axis in (rows, columns))
+    picked = near[:, :, y[:, None, :, None], x[None, :, None, :]]
     return picked.permute(2, 3, 0, 1, 4, 5).flatten(3)
 
 
