@@ -19,6 +19,7 @@ from pulsetwin.operators.toeplitz import Toeplitz, kernel_scale, kernel_shape
 # of single precision at its rounding floor up to 512 points per axis.
 _ACCURACY = {torch.complex64: (2e-5, 1.5), torch.complex128: (1e-12, 2.0)}
 _CACHED = 6
+_SMALL = 1 << 15  # voxels or points, below which threads cost more than they bring
 
 
 def grid_positions(trajectory: Tensor, fov: tuple[float, float, float], shape: tuple[int, ...]) -> Tensor:
@@ -110,7 +111,8 @@ class Nufft:
         return self._cache[key]
 
     def _plan(self, dtype: torch.dtype, batch: int) -> finufft.Plan:
-        threads = torch.get_num_threads()
+        size = batch * max(math.prod(self.positions.shape[:-1]), math.prod(self.shape))
+        threads = torch.get_num_threads() if size > _SMALL else 1
 
         def make() -> finufft.Plan:
             turns = self.positions.detach().double().reshape(-1, len(self.shape)) / torch.tensor(self.shape)

@@ -78,7 +78,7 @@ def conjugate_gradient(
         residual = residual - step * image
         previous, power = power, _dot(residual, residual, dims)
         direction = residual + _ratio(power, previous) * direction
-        relative = float((power.sqrt() / size).max())
+        relative = float((power.detach().sqrt() / size.detach()).max())
         if not relative < float("inf"):
             raise ProtocolError(f"conjugate gradients broke down in iteration {iteration}: check the data for NaNs")
         if callback is not None:
