@@ -19,7 +19,6 @@ from pulsetwin.recon.epi import alternates
 from pulsetwin.recon.grid import grid
 from pulsetwin.recon.layout import Layout, is_cartesian, layout
 from pulsetwin.recon.noise import noise_std, whiten_by_background
-from pulsetwin.recon.noncartesian import reconstruct_noncartesian
 from pulsetwin.recon.quality import ghost_figures, image_figures
 from pulsetwin.volume import Images, affine_ras
 
@@ -85,6 +84,8 @@ def reconstruct(
     if plan is not None:
         images = _cartesian(raw, plan, reference, method, matrix.to(device), progress)
     elif reference is None:
+        from pulsetwin.recon.noncartesian import reconstruct_noncartesian
+
         images = reconstruct_noncartesian(raw, readouts, method=method, channels=matrix.to(device), progress=progress)
     else:
         raise MismatchError("a ghost reference is for echo-planar scans, and this one is not Cartesian: leave it out")
