@@ -28,7 +28,7 @@ def walsh(images: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Sensitivities with ``sum_c |s_c|^2`` = 1 (0 where all images are 0), ``[coil, z, y, x]``; their phase makes the
+        Sensitivities with ``sum_c |s_c|^2`` = 1 (0 where the box is all 0), ``[coil, z, y, x]``; their phase makes the
         strongest virtual coil (first singular vector of the images) real.
 
     Raises
