@@ -46,4 +46,11 @@ class Coils:
 
     def normal(self, image: Tensor) -> Tensor:
         """Return ``S^H S x = sum_c |s_c|^2 x``, ``[*batch, *grid]``, of `image`, ``[*batch, *grid]``."""
-        return self.maps.abs().square().sum(0) * image
+        return self.power() * image
+
+    def power(self) -> Tensor:
+        """Return ``sum_c |s_c|^2``, real ``[*grid]``, added up coil by coil to save memory."""
+        total = torch.zeros(self.maps.shape[1:], dtype=self.maps.real.dtype, device=self.maps.device)
+        for coil in self.maps:
+            total.addcmul_(coil.real, coil.real).addcmul_(coil.imag, coil.imag)
+        return total

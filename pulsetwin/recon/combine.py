@@ -35,5 +35,6 @@ def adaptive(images: Tensor, maps: Tensor) -> Tensor:
     ----------
     Roemer et al. 1990, doi:10.1002/mrm.1910160203, eq. 25.
     """
-    power = maps.abs().square().sum(0)
-    return Coils(maps).adjoint(images) / torch.where(power > 0, power, 1)
+    coils = Coils(maps)
+    power = coils.power()
+    return coils.adjoint(images) / torch.where(power > 0, power, 1)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pulsetwin.errors import ProtocolError, ShapeError
+from pulsetwin.operators.coils import Coils
 from pulsetwin.recon.compress import svd_compression
 from pulsetwin.recon.eigenvectors import CHUNK, from_start, in_phase
 
@@ -83,7 +84,7 @@ def _boxes(near: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 def _unit(field: Tensor) -> Tensor:
     """Scale ``[coil, *grid]`` to unit root-sum-of-squares where it is not zero."""
-    size = torch.linalg.vector_norm(field, dim=0)
+    size = Coils(field).power().sqrt()
     return field.mul_(torch.where(size > 0, 1 / size, 0))
 
 
