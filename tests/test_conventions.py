@@ -59,7 +59,7 @@ def test_k_is_in_cycles_per_metre_along_x_y_z_and_grids_are_z_y_x():
         indexing="ij",
     )
     place = torch.stack([x, y, z], -1).reshape(-1, 3)
-    signal = torch.exp(-2j * math.pi * k @ place.T) @ object_.flatten()
+    signal = torch.exp(-2j * math.pi * (k @ place.T)) @ object_.flatten()
     nufft = Nufft(grid_positions(k, fov, shape), shape)
     close(nufft(object_) * math.sqrt(math.prod(shape)), signal, 1e-11)
 
