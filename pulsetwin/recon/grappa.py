@@ -29,11 +29,11 @@ def grappa(
 ) -> Tensor:
     """Fill in missing phase-encoding lines, ``s_c(k) = sum_{n, d, c'} w_{c, n, d, c'} s_c'(k + n + d)``.
 
-    The weights ``w`` fit the calibration block by regularised least squares in double precision. They are applied as
-    a convolution along the readout, that is by products in its image domain. Regular patterns (CAIPI included) need
-    one set of weights, any other pattern one for each geometry of samples around a missing point. Measured samples
-    are kept as they are; beyond the scanned range (partial Fourier) and in the corners of an elliptical scan k-space
-    stays zero. Memory beyond `kspace` is one array of its size and `WORKSPACE`.
+    The weights ``w`` fit the calibration block by regularised least squares. They are applied as a convolution along
+    the readout, that is by products in its image domain. Regular patterns (CAIPI included) need one set of weights,
+    any other pattern one for each geometry of samples around a missing point. Measured samples are kept as they are;
+    beyond the scanned range (partial Fourier) and in the corners of an elliptical scan k-space stays zero. Memory
+    beyond `kspace` is one array of its size and `WORKSPACE`.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def grappa(
     calibration
         Fully sampled block of the same coils ``[coil, z, y, x]``, in the unit of `kspace` or any other.
     neighbours
-        Samples of the phase-encoding plane that each missing one is made from: 2 in a slice, 8 in a volume if None.
+        Samples of the phase-encoding plane that each missing one is made from: 2 in a slice, 4 in a volume if None.
     taps
         Samples along the readout around each neighbour, odd.
     regularisation
@@ -72,7 +72,7 @@ def grappa(
     sampling = analyse(plane)
     if sampling.complete:
         return kspace.clone()
-    count = neighbours or (2 if 1 in plane.shape else 8)
+    count = neighbours or (2 if 1 in plane.shape else 4)
     kernels = [
         (around, train(calibration, around, taps=taps, regularisation=regularisation).to(kspace.dtype))
         for around in neighbourhoods(plane, sampling, count)
@@ -91,7 +91,8 @@ def train(calibration: Tensor, around: Neighbourhood, *, taps: int, regularisati
     """Fit the weights of a neighbourhood to a calibration block.
 
     Solves ``(A^H A + lambda tr(A^H A) / n) w = A^H b``. Blocks of ``A^H A`` whose taps are equally far apart differ
-    in their first and last equations only, so just one block per distance is a full product.
+    in their first and last equations only, so just one block per distance is a full product. Products are taken in the
+    precision of `calibration`, sums and the solution in double.
 
     Parameters
     ----------
@@ -114,7 +115,7 @@ def train(calibration: Tensor, around: Neighbourhood, *, taps: int, regularisati
     gram = calibration.new_zeros((taps, sources, taps, sources), dtype=torch.complex128)
     cross = calibration.new_zeros((taps, sources, targets), dtype=torch.complex128)
     for known, wanted in _equations(calibration, around):
-        _accumulate(gram, cross, known, wanted[..., taps // 2 : wanted.shape[-1] - taps // 2])
+        _accumulate(gram, cross, known, wanted[taps // 2 : len(wanted) - taps // 2])
     matrix = gram.reshape(taps * sources, taps * sources)
     diagonal = matrix.diagonal()
     energy = float(diagonal.real.mean())
@@ -126,29 +127,30 @@ def train(calibration: Tensor, around: Neighbourhood, *, taps: int, regularisati
 
 
 def _equations(calibration: Tensor, around: Neighbourhood) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield sources ``[source * coil, position, x]`` and targets ``[target * coil, position, x]``, row by row."""
+    """Yield sources ``[x, position, source * coil]`` and targets ``[x, position, target * coil]``, rows in groups."""
     low = np.minimum(around.sources.min(0), around.targets.min(0))
     depth, height = (n - extent + 1 for n, extent in zip(calibration.shape[1:3], around.extent, strict=True))
+    turned = calibration.permute(3, 1, 2, 0).contiguous()
 
-    def rows(offsets: np.ndarray, z: int) -> Tensor:
-        cut = [calibration[:, z + dz, dy : dy + height] for dz, dy in (offsets - low).tolist()]
-        return torch.stack(cut).flatten(0, 1).to(torch.complex128)
+    def cut(offsets: np.ndarray, z: slice) -> Tensor:
+        starts = (offsets - low).tolist()
+        parts = [turned[:, z.start + dz : z.stop + dz, dy : dy + height] for dz, dy in starts]
+        return torch.stack(parts, 3).flatten(3).flatten(1, 2)
 
-    for z in range(depth):
-        yield rows(around.sources, z), rows(around.targets, z)
+    for z in chunks(depth, 2 * len(around.sources) * turned[:, 0, :height].nbytes, WORKSPACE):
+        yield cut(around.sources, z), cut(around.targets, z)
 
 
 def _accumulate(gram: Tensor, cross: Tensor, known: Tensor, wanted: Tensor) -> None:
     """Add equations to the normal matrix ``[tap, source, tap, source]`` and its right-hand side."""
-    taps, valid = len(gram), wanted.shape[-1]
-    bras = known.conj()
+    taps, valid = len(gram), len(wanted)
 
     def product(first: int, second: int, length: int) -> Tensor:
-        a, b = bras[..., first : first + length].flatten(1), known[..., second : second + length].flatten(1)
-        return a @ b.T
+        a, b = known[first : first + length].flatten(0, 1), known[second : second + length].flatten(0, 1)
+        return (a.mH @ b).to(gram.dtype)
 
     for tap in range(taps):
-        cross[tap] += bras[..., tap : tap + valid].flatten(1) @ wanted.flatten(1).T
+        cross[tap] += known[tap : tap + valid].flatten(0, 1).mH @ wanted.flatten(0, 1)
     for lag in range(taps):
         block = product(0, lag, valid)
         for tap in range(taps - lag):

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-import sigpy
 import torch
 from torch import Tensor
 
 from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.recon.hybrid import HybridSense, centred, chunks, origin_first, planes, sampled_lines
-from pulsetwin.recon.sense_direct import dense_normal, missing_axis
+from pulsetwin.recon.sense_lines import WORKSPACE, normal_operator
 
 Proximal = Callable[[Tensor, float], Tensor]
 
@@ -66,6 +65,8 @@ def l1_wavelet(
     Lustig et al. 2007, doi:10.1002/mrm.21391. FISTA: Beck and Teboulle 2009, doi:10.1137/080716542; restarts:
     O'Donoghue and Candes 2015, doi:10.1007/s10208-013-9150-3.
     """
+    import sigpy  # seconds at start-up, spared to those who do not need it
+
     shape = [n for n in kspace.shape[1:] if n > 1]
     try:
         transform = sigpy.linop.Wavelet(shape, wave_name=wavelet)
@@ -152,16 +153,11 @@ def _solve(
     if not bool(scale > 0):
         return centred(rhs)[0]
     rhs = rhs / scale
-
-    axis = missing_axis(mask)
-    dense = dense_normal(HybridSense.at(maps[None], mask, slice(None)), axis) if axis is not None else None
+    normals = [normal_operator(model, WORKSPACE // len(models)) for model in models]
 
     def gradient(image: Tensor) -> Tensor:
         turned = origin_first(image[None])
-        if dense is not None:
-            return centred(dense(turned) - rhs)[0]
-        normal = torch.cat([model.normal(turned[x]) for model, x in zip(models, parts, strict=True)])
-        return centred(normal - rhs)[0]
+        return centred(torch.cat([normal(turned[x]) for normal, x in zip(normals, parts, strict=True)]) - rhs)[0]
 
     step = 1 / float(maps.abs().square().sum(0).max())
     shrink = partial(proximal, weight=regularisation * step)
