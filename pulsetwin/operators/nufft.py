@@ -19,7 +19,6 @@ from pulsetwin.operators.toeplitz import Toeplitz, kernel_scale, kernel_shape
 # of single precision at its rounding floor up to 512 points per axis.
 _ACCURACY = {torch.complex64: (2e-5, 1.5), torch.complex128: (1e-12, 2.0)}
 _CACHED = 6
-_TOGETHER, _PLANE = 8, 1 << 18  # transforms in one go, on grids of at most this many voxels
 _SMALL = 1 << 15  # voxels or points, below which threads cost more than they bring
 
 
@@ -122,8 +121,7 @@ class Nufft:
             eps, oversampling = _ACCURACY[dtype]
             real = np.float32 if dtype == torch.complex64 else np.float64
             name = str(dtype).removeprefix("torch.")
-            together = _TOGETHER if math.prod(self.shape) <= _PLANE else 0  # 0: as many as threads
-            options = {"upsampfac": oversampling, "nthreads": threads, "maxbatchsize": together, "showwarn": 0}
+            options = {"upsampfac": oversampling, "nthreads": threads, "showwarn": 0}
             plan = finufft.Plan(2, self.shape, batch, eps=eps, isign=-1, dtype=name, **options)
             angles = (2 * math.pi * (turns - turns.round())).numpy().astype(real)
             plan.setpts(*(np.ascontiguousarray(column) for column in angles.T))
