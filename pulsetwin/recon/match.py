@@ -12,12 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from pulsetwin.errors import MismatchError
-from pulsetwin.rawdata import LABELS
 from pulsetwin.sequences.readouts import PlayedReadouts, played_readouts
 from pulsetwin.sequences.seqfile import SeqFile, read_seq
 
-COUNTED = LABELS
-"""Labels that count; the others are flags."""
 TICKS = 0.0101
 """Tolerance of a time stamp [s]: four ticks of 2.5 ms."""
 DRIFT = 1e-4

@@ -16,7 +16,7 @@ from pulsetwin.progress import Progress, silent
 from pulsetwin.rawdata import Geometry, RawData, Readouts, Trajectory
 from pulsetwin.recon import match
 from pulsetwin.recon.mrd_samples import COPY, MrdSamples, column
-from pulsetwin.recon.seq_geometry import with_sequence
+from pulsetwin.sequences.geometry import with_sequence
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _LABELS = {
@@ -127,9 +127,14 @@ def _assemble(path: Path, group: str, header, head: np.ndarray, package) -> RawD
 def _readouts(path: Path, group: str, keep: np.ndarray, mine: np.ndarray, route, flags) -> Readouts:
     labels = {name: mine["idx"][field].astype(np.int32) for name, field in _LABELS.items()}
     time = _TICK * (mine["acquisition_time_stamp"].astype(float) - float(mine["acquisition_time_stamp"][0]))
-    samples = MrdSamples(path, group, keep, int(mine["active_channels"][0]), int(mine["number_of_samples"][0]))
     dwell = 1e-6 * mine["sample_time_us"].astype(float)
-    return Readouts(samples, route, time, dwell, {k: v for k, v in labels.items() if v.any()}, flags)
+    return Readouts(
+        _samples(path, group, keep, mine), route, time, dwell, {k: v for k, v in labels.items() if v.any()}, flags
+    )
+
+
+def _samples(path: Path, group: str, keep: np.ndarray, mine: np.ndarray) -> MrdSamples:
+    return MrdSamples(path, group, keep, int(mine["active_channels"][0]), int(mine["number_of_samples"][0]))
 
 
 def _same_layout(head: np.ndarray) -> list[np.ndarray]:
@@ -236,13 +241,8 @@ def _with_sequence(raw: RawData, path: Path, group, head, package, seq, partial:
     for index in _same_layout(head):
         keep = index[(event[index] >= 0) & ~marked[event[index]] & ~noise[index]]
         if len(keep):
-            e = event[keep]
-            base = _readouts(
-                path, group, keep, head[keep], played.trajectory(e), {k: v[e] for k, v in played.flags.items()}
-            )
-            labels = {name: values[e] for name, values in played.labels.items() if name in match.COUNTED}
-            groups.append(replace(base, start_time=played.start_time[e], dwell=played.dwell[e], labels=labels))
+            groups.append(played.readouts(event[keep], _samples(path, group, keep, head[keep])))
     imaging = matched.event[~marked[matched.event]]
-    groups, where, notes = with_sequence(tuple(groups), raw.geometry, matched, imaging)
+    groups, where, notes = with_sequence(tuple(groups), raw.geometry, played, imaging)
     warnings = raw.warnings + matched.warnings + tuple(notes)
     return replace(raw, groups=groups, geometry=where, definitions=matched.seq.definitions, warnings=warnings)

@@ -13,14 +13,13 @@ import numpy as np
 
 from pulsetwin.errors import TwixError
 from pulsetwin.progress import Progress, silent
-from pulsetwin.rawdata import RawData, Readouts
+from pulsetwin.rawdata import LABELS, RawData, Readouts
 from pulsetwin.recon import match, twix_counters, twix_geometry
-from pulsetwin.recon.seq_geometry import with_sequence
 from pulsetwin.recon.twix_mdh import flagged
 from pulsetwin.recon.twix_noise import noise_of, with_noise
 from pulsetwin.recon.twix_raid import read_container
 from pulsetwin.recon.twix_scan import Scan, about, open_scan, same_layout, samples_of
-from pulsetwin.sequences.readouts import PlayedReadouts
+from pulsetwin.sequences.geometry import with_sequence
 
 
 def read(
@@ -103,14 +102,14 @@ def _by_sequence(scan: Scan, seq: str | Path, partial: bool, trust_seq: bool) ->
     for index in same_layout(mdh):
         keep = index[(event[index] >= 0) & ~is_noise[index]]
         if len(keep):
-            groups.append(_played(scan, played, keep, event[keep]))
+            groups.append(played.readouts(event[keep], samples_of(scan.path, found, keep)))
     if not groups:
         raise TwixError(scan.path, "no readout images the object", "is this a noise scan?")
     imaging = matched.readout[~is_noise[matched.readout]]
     first, more = twix_geometry.geometry(header, mdh[imaging], np.zeros(len(imaging), int))
     if len(listed := twix_geometry.listed_centres(header)) > 1:
         first = replace(first, centers=listed)
-    groups, where, notes = with_sequence(tuple(groups), first, matched, event[imaging])
+    groups, where, notes = with_sequence(tuple(groups), first, played, event[imaging])
     pick = np.nonzero(is_noise)[0]
     dwell = float(played.dwell[event[pick[0]]]) if len(pick) and event[pick[0]] >= 0 else header.dwell
     return RawData(
@@ -124,25 +123,10 @@ def _by_sequence(scan: Scan, seq: str | Path, partial: bool, trust_seq: bool) ->
     )
 
 
-def _played(scan: Scan, played: PlayedReadouts, readout: np.ndarray, event: np.ndarray) -> Readouts:
-    return Readouts(
-        samples_of(scan.path, scan.found, readout),
-        played.trajectory(event),
-        played.start_time[event],
-        played.dwell[event],
-        {name: values[event] for name, values in played.labels.items() if name in match.COUNTED},
-        {name: values[event] for name, values in played.flags.items()},
-    )
-
-
 def _label_doubts(mdh: np.ndarray, played: dict[str, np.ndarray], event: np.ndarray) -> list[str]:
     """Compare the scanner's counters with the labels of the `.seq`: it got them from there."""
     found = twix_counters.labels(mdh)
-    wrong = [
-        name
-        for name in match.COUNTED
-        if name in played and name in found and (found[name] != played[name][event]).any()
-    ]
+    wrong = [name for name in LABELS if name in played and name in found and (found[name] != played[name][event]).any()]
     if not wrong:
         return []
     return [f"The scanner's counters differ from the .seq's labels {', '.join(wrong)}: the .seq's were used."]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pulsetwin.errors import ShapeError
-from pulsetwin.rawdata import Trajectory
+from pulsetwin.rawdata import LABELS, Readouts, Samples, Trajectory
 from pulsetwin.sequences import labels as label_tools
 from pulsetwin.sequences.events import NONE, Array
 from pulsetwin.sequences.gradients import amplitude_at, moment_at
@@ -82,6 +82,20 @@ class PlayedReadouts:
         middle = shapes[:, int(lengths[0]) // 2].copy()
         index = index.reshape(-1)
         return Trajectory(shapes - middle[:, None], index, self.origin[events] + middle[index])
+
+    def readouts(self, events: Array, samples: Samples) -> Readouts:
+        """Return `samples` ``[readout, coil, sample]``, measured in `events` ``[readout]``, with all that they need.
+
+        The events must be of one length.
+        """
+        return Readouts(
+            samples,
+            self.trajectory(events),
+            self.start_time[events],
+            self.dwell[events],
+            {name: values[events] for name, values in self.labels.items() if name in LABELS},
+            {name: values[events] for name, values in self.flags.items()},
+        )
 
 
 def played_readouts(seq: SeqFile) -> PlayedReadouts:

@@ -10,13 +10,13 @@ from dataclasses import replace
 import numpy as np
 
 from pulsetwin.rawdata import Geometry, Readouts
-from pulsetwin.recon.match import Matched
+from pulsetwin.sequences.readouts import PlayedReadouts
 
 _SAME_SLICE = 1e-5
 
 
 def with_sequence(
-    groups: tuple[Readouts, ...], geometry: Geometry, matched: Matched, events: np.ndarray
+    groups: tuple[Readouts, ...], geometry: Geometry, played: PlayedReadouts, events: np.ndarray
 ) -> tuple[tuple[Readouts, ...], Geometry, list[str]]:
     """Return readouts and geometry with what the `.seq` says, and warnings.
 
@@ -26,20 +26,20 @@ def with_sequence(
         Readouts with trajectories.
     geometry
         Geometry of the raw header; one centre is that of the whole scan, several are the slices.
-    matched
-        The attached `.seq`.
+    played
+        The sequence's ADC events.
     events
         ADC events that encode the object, ``[readout]``.
     """
-    fov, notes = _field_of_view(matched.seq.definitions, geometry)
-    shape = _matrix(matched.seq.definitions, groups[0], fov)
-    offset = (matched.played.slice_offset[:, None] * matched.played.slice_direction)[events]
-    number, centres = _slices(offset, matched.played.labels.get("SLC"), events)
-    if len(centres) > 1 and "SLC" not in matched.played.labels:
+    fov, notes = _field_of_view(played.seq.definitions, geometry)
+    shape = _matrix(played.seq.definitions, groups[0], fov)
+    offset = (played.slice_offset[:, None] * played.slice_direction)[events]
+    number, centres = _slices(offset, played.labels.get("SLC"), events)
+    if len(centres) > 1 and "SLC" not in played.labels:
         notes.append(f"The .seq has no slice labels: its {len(centres)} slice positions were numbered along z.")
-        table = np.zeros(len(matched.played), np.int32)
+        table = np.zeros(len(played), np.int32)
         table[events] = number
-        groups = _labelled(groups, matched, table)
+        groups = _labelled(groups, played, table)
     elif len(centres) == 1 and shape[2] > 1:
         centres = np.zeros((1, 3))
     base = geometry.centers.mean(0)
@@ -90,9 +90,9 @@ def _slices(offset: np.ndarray, labels: np.ndarray | None, events: np.ndarray) -
     return mine, centres
 
 
-def _labelled(groups: tuple[Readouts, ...], matched: Matched, table: np.ndarray) -> tuple[Readouts, ...]:
+def _labelled(groups: tuple[Readouts, ...], played: PlayedReadouts, table: np.ndarray) -> tuple[Readouts, ...]:
     """Add slice labels; the start time tells which event a readout is."""
-    times = matched.played.start_time
+    times = played.start_time
     return tuple(
         replace(group, labels={**group.labels, "SLC": table[np.searchsorted(times, group.start_time)]})
         for group in groups
