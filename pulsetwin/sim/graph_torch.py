@@ -1,0 +1,223 @@
+"""Signal of a phase distribution graph by batched torch operations: the reference engine, on any device.
+
+Gradients are those of autograd. Voxels are treated in chunks, which are computed again in the backward pass, so that
+memory stays bounded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from pulsetwin.sim.graph import PLUS_TO_PLUS_CONJ, PLUS_TO_Z_CONJ, Z_TO_PLUS_CONJ, Graph
+from pulsetwin.sim.graph_tables import Tables
+from pulsetwin.sim.phantom import Voxels
+from pulsetwin.sim.timeline import Timeline
+
+_MEMORY = 512 << 20  # bytes that a chunk of voxels may take
+_MAPS = ("position", "proton_density", "t1", "t2", "t2_prime", "diffusion", "b0")
+_CONJUGATED = (Z_TO_PLUS_CONJ, PLUS_TO_PLUS_CONJ, PLUS_TO_Z_CONJ)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tissue:
+    """Maps of a chunk of voxels, real ``[voxel]`` but `position` ``[voxel, 3]``, `b1`, `coils` ``[n, voxel]``."""
+
+    position: Tensor
+    proton_density: Tensor
+    t1: Tensor
+    t2: Tensor
+    t2_prime: Tensor
+    diffusion: Tensor
+    b0: Tensor
+    b1: Tensor
+    coils: Tensor
+
+    @classmethod
+    def of(cls, voxels: Voxels, dtype: torch.dtype) -> Tissue:
+        """Return the maps of `voxels` in the precision of complex `dtype`; places and offsets stay in float64."""
+        real = torch.empty(0, dtype=dtype).real.dtype
+        maps = {name: getattr(voxels, name).to(real) for name in _MAPS}
+        maps |= {name: getattr(voxels, name).double() for name in ("position", "b0")}
+        return cls(**maps, b1=voxels.b1.to(dtype), coils=voxels.coils.to(dtype))
+
+    def chunk(self, part: slice) -> Tissue:
+        """Return the maps of some of the voxels."""
+        pick = {name: getattr(self, name)[part] for name in _MAPS}
+        return Tissue(**pick, b1=self.b1[:, part], coils=self.coils[:, part])
+
+    def phasor(self, place: Tensor) -> Tensor:
+        """Return the angle ``-2 pi (k r + tau b0)`` less whole turns, ``[n, voxel]``, of places ``[n, 4]``."""
+        turns = place[:, :3] @ self.position.T + place[:, 3:] * self.b0
+        return (-2 * torch.pi * (turns - turns.detach().round())).to(self.t1.dtype)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Row:
+    """What a repetition needs of graph, tables and timeline, on the device of the voxels; indices are within rows."""
+
+    source: Tensor
+    child: Tensor
+    edge_type: Tensor
+    states: int
+    plus: int
+    flip_angle: Tensor
+    phase: Tensor
+    shim: Tensor | None
+    time: Tensor
+    b: Tensor
+    shift: Tensor | None
+    entry_state: Tensor
+    entry_group: Tensor
+    entry_place: Tensor
+    entry_time: Tensor
+    entry_b: Tensor
+    entry_side: Tensor
+    groups: int
+
+
+def graph_signal(
+    graph: Graph, tables: Tables, timeline: Timeline, voxels: Voxels, dtype: torch.dtype = torch.complex64,
+    probes: list[Tensor] | None = None,
+) -> Tensor:  # fmt: skip
+    """Return the signal of a graph, complex `dtype` ``[coil, sample]`` on the device of the voxels.
+
+    Parameters
+    ----------
+    graph, tables, timeline, voxels
+        The graph, its tables for this timeline and the voxels' size and shape, the timeline, and the voxels.
+    dtype
+        ``torch.complex64`` or ``torch.complex128``.
+    probes
+        If given, every repetition's amplitudes after its pulse ``[state, voxel]`` are appended to it, for gradients to
+        be taken; the first are a leaf of the autograd graph. All voxels are then one chunk.
+    """
+    tissue = Tissue.of(voxels, dtype)
+    rows = _rows(graph, tables, timeline, voxels.position.device)
+    device = voxels.position.device
+    taped = torch.is_grad_enabled() and _carry_gradients(timeline, tissue)
+    step = len(voxels) if probes is not None else _chunk(graph, tables, len(voxels), taped, dtype)
+    signal = torch.zeros(len(voxels.coils), timeline.samples, dtype=dtype, device=device)
+    for begin in range(0, len(voxels), step):
+        some = tissue.chunk(slice(begin, begin + step))
+        if taped and step < len(voxels):
+            signal = signal + checkpoint(_chunk_signal, rows, tables, some, timeline.samples, None, use_reentrant=False)
+        else:
+            signal = signal + _chunk_signal(rows, tables, some, timeline.samples, probes)
+    phase = timeline.sample_phase.to(device)
+    return signal * torch.polar(torch.ones_like(phase), phase).to(dtype)
+
+
+def _carry_gradients(timeline: Timeline, tissue: Tissue) -> bool:
+    values = [getattr(timeline, f.name) for f in fields(Timeline)] + [getattr(tissue, f.name) for f in fields(Tissue)]
+    return any(isinstance(value, Tensor) and value.requires_grad for value in values)
+
+
+def _chunk(graph: Graph, tables: Tables, voxels: int, taped: bool, dtype: torch.dtype) -> int:
+    """Return how many voxels to treat at once."""
+    edges, entries = np.diff(graph.edge_start[graph.row_start]), np.diff(tables.entry_start)
+    held = (edges.sum() + entries.sum()) if taped else (edges.max() + entries.max())
+    samples = sum(len(readout.place) for readout in tables.readouts)
+    numbers = 6 * int(held) + 2 * int(tables.group_start[-1]) + 2 * (samples if taped else 1)
+    return max(1, min(voxels, _MEMORY // (numbers * torch.empty(0, dtype=dtype).element_size())))
+
+
+def _rows(graph: Graph, tables: Tables, timeline: Timeline, device: torch.device) -> list[_Row]:
+    """Return the rows of a graph, the equilibrium left out."""
+    child = np.repeat(np.arange(graph.states), np.diff(graph.edge_start))
+    conj, rows = np.isin(graph.edge_type, _CONJUGATED), []
+    starts = graph.row_start.astype(np.int64)
+    for r in range(1, graph.rows):
+        before, begin, end = starts[r - 1 : r + 2]
+        edge = slice(graph.edge_start[begin], graph.edge_start[end])
+        entry = slice(tables.entry_start[r], tables.entry_start[r + 1])
+        group = tables.group_start[r : r + 2]
+        source = graph.edge_parent[edge] - before + conj[edge] * (begin - before)
+        here = {"source": torch.from_numpy(source), "child": torch.from_numpy(child[edge] - begin)}
+        here |= {"edge_type": torch.from_numpy(graph.edge_type[edge].astype(np.int64))}
+        here |= {"entry_state": tables.entry_state[entry] - begin, "entry_group": tables.entry_group[entry] - group[0]}
+        here |= {name: getattr(tables, name)[entry] for name in ("entry_place", "entry_time", "entry_b", "entry_side")}
+        here |= {"time": tables.row_time[r], "b": tables.b[begin:end]}
+        here |= {"flip_angle": timeline.flip_angle[r - 1], "phase": timeline.phase[r - 1]}
+        rows.append(
+            _Row(
+                **{name: value.to(device) for name, value in here.items()},
+                states=int(end - begin), plus=int(graph.plus_start[r] - begin), groups=int(group[1] - group[0]),
+                shim=None if timeline.shim is None else timeline.shim[r - 1].to(device),
+                shift=None if tables.edge_shift is None else tables.edge_shift[edge].to(device),
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _chunk_signal(
+    rows: list[_Row], tables: Tables, tissue: Tissue, samples: int, probes: list[Tensor] | None
+) -> Tensor:
+    """Return the signal ``[coil, sample]`` of the voxels of `tissue`, without the receiver's phase."""
+    amplitude = torch.ones_like(tissue.coils[:1])
+    groups = []
+    for row in rows:
+        amplitude = _pulse(amplitude, row, tissue)
+        if probes is not None:
+            amplitude = amplitude.detach().requires_grad_() if not probes else amplitude
+            probes.append(amplitude)
+        if row.groups:
+            groups.append(_emitted(amplitude, row, tissue))
+        amplitude = _evolved(amplitude, row, tissue)
+    signal = tissue.coils.new_zeros(len(tissue.coils), samples)
+    if not groups:
+        return signal
+    received = torch.cat(groups)
+    for readout in tables.readouts:
+        place = readout.place.to(tissue.t1.device)
+        decay = -place[:, 3:].to(tissue.t1.dtype) / tissue.t2 - place[:, 3:].abs().to(tissue.t1.dtype) / tissue.t2_prime
+        encoding = torch.polar(torch.exp(decay), tissue.phasor(place))
+        encoding = (tissue.coils[:, None] * encoding).reshape(-1, encoding.shape[1])
+        seen = (received[readout.groups.to(encoding.device)] @ encoding.T).reshape(-1, len(tissue.coils), len(place))
+        seen = seen * readout.weight.to(encoding.device, tissue.t1.dtype)[:, None]
+        target = readout.sample.to(encoding.device).flatten()
+        signal = signal.index_add(1, target, seen.transpose(0, 1).flatten(1))
+    return signal
+
+
+def _pulse(amplitude: Tensor, row: _Row, tissue: Tissue) -> Tensor:
+    """Return the amplitudes ``[state, voxel]`` after the pulse of those at the end of the repetition before it."""
+    b1 = tissue.b1.sum(0) if row.shim is None else row.shim.to(tissue.b1.dtype) @ tissue.b1
+    strength = b1.abs()
+    angle = row.flip_angle.to(strength.dtype) * strength
+    turn = torch.polar(torch.ones_like(row.phase), row.phase).to(b1.dtype)
+    turn = turn * torch.where(strength == 0, 1, b1 / torch.where(strength == 0, 1, strength))
+    sine, half = torch.sin(angle), torch.sin(angle / 2).square()
+    to_plus, to_z = -1j * sine * turn, -0.5j * sine * turn.conj()
+    still = torch.zeros_like(to_plus)
+    factors = [torch.cos(angle) + still, to_plus, to_plus, 1 - half + still, half * turn * turn, to_z, to_z.conj()]
+    made = torch.cat((amplitude, amplitude.conj()))[row.source] * torch.stack(factors)[row.edge_type]
+    if row.shift is not None:  # the first order of exp(-2 pi i shift) suffices, since the shift is 0 but for rounding
+        turns = row.shift[:, :3] @ tissue.position.T + row.shift[:, 3:] * tissue.b0
+        made = made - 2j * torch.pi * turns.to(strength.dtype) * made
+    return made.new_zeros(row.states, made.shape[1]).index_add(0, row.child, made)
+
+
+def _evolved(amplitude: Tensor, row: _Row, tissue: Tissue) -> Tensor:
+    """Return the amplitudes at the end of the repetition; k, tau and the phases that go with them stay outside."""
+    time = row.time.to(tissue.t1.dtype)
+    spread = torch.exp(-row.b[1:, None].to(time.dtype) * tissue.diffusion)
+    regrown = amplitude[:1] * torch.exp(-time / tissue.t1) - torch.expm1(-time / tissue.t1)
+    longitudinal = amplitude[1 : row.plus] * spread[: row.plus - 1] * torch.exp(-time / tissue.t1)
+    transverse = amplitude[row.plus :] * spread[row.plus - 1 :] * torch.exp(-time / tissue.t2)
+    return torch.cat((regrown, longitudinal, transverse))
+
+
+def _emitted(amplitude: Tensor, row: _Row, tissue: Tissue) -> Tensor:
+    """Return the sums of the transverse states that share k and readout, ``[group, voxel]``, at reference samples."""
+    real = tissue.t1.dtype
+    tau = (row.entry_side * row.entry_place[:, 3]).to(real)
+    decay = -row.entry_time.to(real)[:, None] / tissue.t2 - tau[:, None] / tissue.t2_prime
+    decay = decay - row.entry_b.to(real)[:, None] * tissue.diffusion
+    seen = amplitude[row.entry_state] * torch.polar(torch.exp(decay), tissue.phasor(row.entry_place))
+    grouped = seen.new_zeros(row.groups, seen.shape[1]).index_add(0, row.entry_group, seen)
+    return grouped * tissue.proton_density

@@ -1,0 +1,112 @@
+"""Simulate a timeline by a phase distribution graph (Endres et al. 2024, doi:10.1002/mrm.30055)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pulsetwin.errors import MismatchError, ProtocolError
+from pulsetwin.sim.graph import Graph
+from pulsetwin.sim.graph_build import build_graph
+from pulsetwin.sim.graph_tables import graph_tables
+from pulsetwin.sim.graph_torch import graph_signal
+from pulsetwin.sim.phantom import Voxels
+from pulsetwin.sim.timeline import Timeline
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GraphResult:
+    """What a graph's simulation returns.
+
+    Parameters
+    ----------
+    signal
+        Complex ``[coil, sample]``.
+    graph
+        The graph that was used, to be passed on while the sequence changes in value only.
+    states
+        States that were simulated.
+    states_total
+        States of the graph before those of little signal were dropped.
+    states_dropped
+        States that `max_states` kept out of the graph; their own descendants are not counted.
+    error
+        Estimated relative error of the signal by the states dropped for `tol`; 0 without, None if `max_states` dropped
+        any, whose signal is not known.
+    seconds
+        Time taken.
+    """
+
+    signal: Tensor
+    graph: Graph
+    states: int
+    states_total: int
+    states_dropped: int
+    error: float | None
+    seconds: float
+
+
+def simulate_graphs(
+    timeline: Timeline, voxels: Voxels, *, dtype: torch.dtype = torch.complex64, tol: float | None = None,
+    seed: int = 0, graph: Graph | None = None, max_states: int = 4096,
+) -> GraphResult:  # fmt: skip
+    """Return the signal of voxels with instantaneous pulses, T2', diffusion, and B1 of any number of channels.
+
+    Differentiable in the timeline's flip angles, phases, durations, moments and sample phases, and in every map of the
+    voxels. Where paths of equal k meet in a state, phase and amplitude carry the gradient of each path; the dephasing
+    within a voxel, T2' and diffusion that of the strongest one.
+
+    Parameters
+    ----------
+    timeline
+        The sequence; pulse shapes and carrier frequencies are not used.
+    voxels
+        The object; exchanging pools are refused.
+    dtype
+        Of the signal; ``torch.complex128`` computes in double precision.
+    tol
+        Relative error up to which states may be dropped, as estimated by random probes; None keeps all of them.
+    seed
+        Of the random probes.
+    graph
+        A graph built before for a timeline with the same order of events, which is taken as it is.
+    max_states
+        Most states in one repetition.
+
+    Raises
+    ------
+    ProtocolError
+        If the voxels hold exchanging pools, `dtype` is not complex, or `tol` is given together with `graph`.
+    MismatchError
+        If the graph has another number of pulses, or the shim another number of channels.
+    """
+    begin = time.perf_counter()
+    _check(timeline, voxels, dtype, tol, graph)
+    if graph is None:
+        graph = build_graph(timeline, voxels, max_states=max_states)
+    total, error = graph.states, 0.0
+    tables = graph_tables(graph, timeline, voxels.size, voxels.shape)
+    signal = graph_signal(graph, tables, timeline, voxels, dtype)
+    return GraphResult(
+        signal, graph, graph.states, total, graph.dropped, None if graph.dropped else error, time.perf_counter() - begin
+    )
+
+
+def _check(timeline: Timeline, voxels: Voxels, dtype: torch.dtype, tol: float | None, graph: Graph | None) -> None:
+    if voxels.pools:
+        raise ProtocolError(
+            f"graphs: {len(voxels.pools)} exchanging pools: simulate them with the Bloch-McConnell engine"
+        )
+    if dtype not in (torch.complex64, torch.complex128):
+        raise ProtocolError(f"graphs: dtype is {dtype}: give torch.complex64 or torch.complex128")
+    if tol is not None and (graph is not None or not 0 < tol < 1):
+        raise ProtocolError(f"graphs: tol is {tol:g}: give 0 < tol < 1, and no graph, whose states are chosen already")
+    if graph is not None and graph.rows != timeline.pulses + 1:
+        raise MismatchError(f"graphs: a graph of {graph.rows - 1} pulses for {timeline.pulses}: build it anew")
+    channels = len(voxels.b1)
+    if timeline.shim is not None and timeline.shim.shape != (timeline.pulses, channels):
+        shape = tuple(timeline.shim.shape)
+        raise MismatchError(f"graphs: shim is {shape} for {timeline.pulses} pulses and {channels} channels of B1")

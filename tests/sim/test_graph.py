@@ -1,0 +1,97 @@
+"""The signal of a graph against a direct sum over spins, and the bookkeeping of its states."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pulsetwin.errors import MismatchError, ProtocolError
+from pulsetwin.sim.graph import PLUS, Z0
+from pulsetwin.sim.graph_build import build_graph
+from pulsetwin.sim.pdg import simulate_graphs
+from tests.sim import graph_cases as cases
+
+SEQUENCES = {"flash": cases.flash, "rare": cases.rare, "bssfp": cases.bssfp, "unstructured": cases.unstructured}
+
+
+def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_points_agree_with_spins(name):
+    timeline, voxels = SEQUENCES[name](), cases.row_of_voxels()
+    result = simulate_graphs(timeline, voxels, dtype=torch.complex128)
+    assert relative(result.signal, cases.spins(timeline, voxels)) < 1e-10
+    assert result.error == 0
+    single = simulate_graphs(timeline, voxels)
+    assert single.signal.dtype == torch.complex64
+    assert relative(single.signal, result.signal) < 1e-5
+
+
+def test_structured_sequences_merge():
+    counts = {name: build_graph(make()).states for name, make in SEQUENCES.items()}
+    assert counts["flash"] < 12 * 12 * 2
+    assert counts["bssfp"] < 12 * 12 * 3  # whole and half multiples of TR, since the first interval is TR / 2
+    assert counts["unstructured"] > 3**5
+
+
+def test_parallel_transmission():
+    timeline, voxels = cases.rare(), cases.row_of_voxels(channels=3)
+    random = torch.Generator().manual_seed(1)
+    weights = torch.rand(timeline.pulses, 3, 2, generator=random, dtype=torch.float64)
+    shimmed = replace(timeline, shim=torch.view_as_complex(weights))
+    found = simulate_graphs(shimmed, voxels, dtype=torch.complex128)
+    assert relative(found.signal, cases.spins(shimmed, voxels)) < 1e-10
+    plain = simulate_graphs(timeline, voxels, dtype=torch.complex128)
+    assert relative(plain.signal, cases.spins(timeline, voxels)) < 1e-10
+
+
+def test_graph_is_well_formed():
+    graph = build_graph(cases.rare(), cases.row_of_voxels())
+    child = np.repeat(np.arange(graph.states), np.diff(graph.edge_start))
+    row = np.repeat(np.arange(graph.rows), np.diff(graph.row_start))
+    assert np.array_equal(row[child], row[graph.edge_parent] + 1)
+    for r in range(graph.rows):
+        kinds = graph.kind[graph.row_start[r] : graph.row_start[r + 1]]
+        assert kinds[0] == Z0
+        assert np.all(np.diff(kinds) >= 0)
+        assert np.all((kinds == PLUS) == (np.arange(len(kinds)) >= graph.plus_start[r] - graph.row_start[r]))
+    has_parent = np.diff(graph.edge_start)[1:] > 0
+    assert has_parent.all()
+
+
+def test_states_are_bounded_and_the_error_then_unknown():
+    timeline, voxels = cases.unstructured(), cases.row_of_voxels()
+    whole = simulate_graphs(timeline, voxels, dtype=torch.complex128)
+    errors = []
+    for most in (20, 60, 120):
+        some = simulate_graphs(timeline, voxels, dtype=torch.complex128, max_states=most)
+        assert np.diff(some.graph.row_start).max() <= most
+        assert some.states_dropped > 0
+        assert some.error is None
+        errors.append(relative(some.signal, whole.signal))
+    assert errors[0] > errors[1] > errors[2] > 0
+    assert errors[2] < 0.2
+
+
+def test_chunks_of_voxels_add_up(monkeypatch):
+    timeline, voxels = cases.flash(), cases.row_of_voxels()
+    whole = simulate_graphs(timeline, voxels, dtype=torch.complex128).signal
+    monkeypatch.setattr("pulsetwin.sim.graph_torch._MEMORY", 1 << 20)
+    assert relative(simulate_graphs(timeline, voxels, dtype=torch.complex128).signal, whole) < 1e-12
+
+
+def test_settings_that_cannot_be_honoured_raise():
+    timeline, voxels = cases.flash(), cases.row_of_voxels()
+    with pytest.raises(ProtocolError, match="complex64"):
+        simulate_graphs(timeline, voxels, dtype=torch.float32)
+    with pytest.raises(ProtocolError, match="at least one"):
+        simulate_graphs(timeline, voxels, max_states=0)
+    with pytest.raises(MismatchError, match="12 pulses for 5"):
+        simulate_graphs(cases.flash(5), voxels, graph=build_graph(timeline))
+    with pytest.raises(ProtocolError, match="tol"):
+        simulate_graphs(timeline, voxels, tol=2.0)
+    with pytest.raises(MismatchError, match="channels"):
+        simulate_graphs(replace(timeline, shim=torch.ones(12, 2, dtype=torch.complex128)), voxels)
