@@ -124,11 +124,26 @@ def _segments(seq: SeqFile, row: int) -> tuple[Array, Array]:
     node = _divided(corner.astype(np.float64), steps)
     middle = 0.5 * (node[1:] + node[:-1])
     edges = time.at(node) * raster
-    # samples in the middle of their steps leave half a step at either end
-    edges[0], edges[-1] = 0.0, rf.duration[row]
     turns = 0.0 if phase is None else phase.at(middle)
+    values = magnitude.at(middle) * np.exp(-2j * np.pi * turns)
+    return _framed(edges, values, float(rf.duration[row]))
+
+
+def _framed(edges: Array, values: Array, duration: float) -> tuple[Array, Array]:
+    """Let a pulse with its own times fill the time from 0 to `duration`.
+
+    Times in the middle of steps leave half a step at either end, which the outer values fill; more is silence.
+    """
+    if len(edges) < 2:
+        return np.array([0.0, duration]), np.append(values, 1.0)[:1]
+    step = np.diff(edges)
+    if edges[0] <= step[0]:
+        edges[0] = 0.0
+    if duration - edges[-1] <= step[-1]:
+        edges[-1] = duration
+    edges = np.concatenate(([0.0], edges, [duration]))
     kept = np.diff(edges) > 0
-    return np.append(edges[:-1][kept], edges[-1]), (magnitude.at(middle) * np.exp(-2j * np.pi * turns))[kept]
+    return np.append(edges[:-1][kept], duration), np.concatenate(([0.0], values, [0.0]))[kept]
 
 
 def _divided(edges: Array, steps: Array) -> Array:
@@ -221,11 +236,19 @@ def _shape(seq: SeqFile, row: int, wave: _Wave, events: Array, rotation: int, am
         gradient = gradient @ seq.extensions.rotations[rotation].T
     middle = np.searchsorted(wave.edges, 0.5 * (edges[1:] + edges[:-1]), side="right") - 1
     values = amplitude * np.exp(-1j * wave.phase) * wave.values[np.clip(middle, 0, len(wave.values) - 1)]
+    duration, values, gradient = _runs(duration, values, gradient)
     return PulseShape(
-        duration=torch.from_numpy(duration), b1=torch.from_numpy(values),
-        gradient=torch.from_numpy(np.ascontiguousarray(gradient)), center=float(seq.rf.center[row]),
-        flip_angle=wave.flip if wave.fixed else amplitude * wave.flip,
+        duration=torch.from_numpy(duration), b1=torch.from_numpy(values), gradient=torch.from_numpy(gradient),
+        center=float(seq.rf.center[row]), flip_angle=wave.flip if wave.fixed else amplitude * wave.flip,
     )  # fmt: skip
+
+
+def _runs(duration: Array, values: Array, gradient: Array) -> tuple[Array, Array, Array]:
+    """Join neighbouring segments of equal field and gradient."""
+    same = np.abs(np.diff(values)) <= 1e-12 * np.abs(values).max()
+    same &= np.all(np.abs(np.diff(gradient, axis=0)) <= 1e-9 * np.abs(gradient).max(), axis=1)
+    first = np.concatenate(([0], np.nonzero(~same)[0] + 1))
+    return np.add.reduceat(duration, first), values[first], np.ascontiguousarray(gradient[first])
 
 
 def _key(shape: PulseShape) -> bytes:
