@@ -144,7 +144,7 @@ class Timeline:
             flip_angle=flip_angle, phase=phase, frequency=torch.zeros_like(phase.detach()),
             shape=torch.full((pulses,), -1), shapes=(), duration=times, moment=flat,
             in_pulse=torch.zeros(len(times), dtype=torch.bool), interval_start=torch.arange(pulses + 1) * intervals,
-            sample_interval=interval, sample_phase=adc_phase[:, None].expand(-1, count).flatten(),
+            sample_interval=interval, sample_phase=adc_phase[:, None].expand(-1, count).flatten().contiguous(),
             readout_start=ends, readout_shape=equal_readouts(times, flat, interval, ends),
         )  # fmt: skip
 

@@ -1,5 +1,7 @@
 """Sequences, objects and a direct sum over spins in double precision, for the tests of the graph engine."""
 
+from dataclasses import replace
+
 import torch
 
 from pulsetwin.sim.phantom import Voxels
@@ -112,3 +114,12 @@ def unstructured(pulses: int = 6, intervals: int = 5, *, seed: int = 0) -> Timel
 
 def _inner(samples: int) -> torch.Tensor:
     return torch.tensor([False, *[True] * samples, False])
+
+
+def replicated(voxels: Voxels, count: int) -> Voxels:
+    """Each voxel `count` times in a row, together of the same proton density."""
+    names = ("position", "proton_density", "t1", "t2", "t2_prime", "diffusion", "b0")
+    maps = {name: getattr(voxels, name).repeat_interleave(count, 0) for name in names}
+    maps["proton_density"] = maps["proton_density"] / count
+    fields = {name: getattr(voxels, name).repeat_interleave(count, 1) for name in ("b1", "coils")}
+    return replace(voxels, **maps, **fields)
