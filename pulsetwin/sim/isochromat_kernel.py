@@ -35,10 +35,10 @@ def run_voxels(cloud, shift, voxel, field, size, steps, step_start, program, int
         Of each pulse ``[pulse, 11]``: which it plays, phase before and after its map [rad], time until the next
         pulse [s], gradient moment before and after its centre [1/m], duration [s].
     interval
-        ``[interval, 8]``: duration [s], moment [1/m], extra phase [cycles], slot of its factors or -1, number that
-        equal intervals share, column of the result or -1.
+        Runs of equal intervals ``[run, 8]``: duration [s] and moment [1/m] of each interval, extra phase [cycles],
+        slot of the factors or -1, column of the result for the first interval's end or -1, number of intervals.
     start
-        First interval of each repetition and the total, ``[pulse + 1]``.
+        First run of each repetition and the total, ``[pulse + 1]``.
     recorded
         Number of columns of the result.
     walk_seed
@@ -88,17 +88,16 @@ def _run_block(
         if walk_seed:
             _walk_phase(magnetisation, walk, pulse[7], pulse[8], pulse[9])
             _diffuse(walk, random, pulse[10])
-        known = -1
         for i in range(start[r], start[r + 1]):
             slot = int(interval[i, 5])
-            if slot < 0 and known != int(interval[i, 6]):
+            if slot < 0:
                 _factors(factors[-1], interval[i], lane)
-                known = int(interval[i, 6])
-            _advance(magnetisation, factors[slot])
-            if walk_seed:
-                _walk_interval(magnetisation, walk, random, interval[i])
-            if interval[i, 7] >= 0:
-                _record(magnetisation, result[:, int(interval[i, 7])], len(cloud), weight)
+            for k in range(int(interval[i, 7])):
+                _advance(magnetisation, factors[slot])
+                if walk_seed:
+                    _walk_interval(magnetisation, walk, random, interval[i])
+                if interval[i, 6] >= 0:
+                    _record(magnetisation, result, int(interval[i, 6]) + k, len(cloud), weight)
         if pulse[3] != waited:
             for i in range(LANES):
                 regrown[i] = math.exp(-lane[4 * LANES + i] * pulse[3])
@@ -167,13 +166,16 @@ def _advance(m, factor):
 
 
 @numba.njit(cache=True, fastmath=FAST)
-def _record(m, result, spins, weight):
+def _record(m, result, column, spins, weight):
+    # Unsigned indices cannot count from the end, which would keep the sum from vectorising.
+    count, first, half = np.uint64(spins), np.uint64(0), np.uint64(LANES)
     for v in range(len(result)):
         x, y = 0.0, 0.0
-        for i in range(v * spins, (v + 1) * spins):
-            x += m[i]
-            y += m[LANES + i]
-        result[v] += complex(x * weight, y * weight)
+        for i in range(count):
+            x += m[first + i]
+            y += m[half + first + i]
+        result[v, column] += complex(x * weight, y * weight)
+        first += count
 
 
 @numba.njit(cache=True, fastmath=FAST)
@@ -182,9 +184,9 @@ def _apply_map(m, a, before, after):
     cb, sb, ca, sa = math.cos(before), math.sin(before), math.cos(after), math.sin(after)
     for i in range(LANES):
         x, y, z = cb * m[i] - sb * m[LANES + i], sb * m[i] + cb * m[LANES + i], m[2 * LANES + i]
-        u = a[i] * x + a[LANES + i] * y + a[2 * LANES + i] * z + a[9 * LANES + i]
-        v = a[3 * LANES + i] * x + a[4 * LANES + i] * y + a[5 * LANES + i] * z + a[10 * LANES + i]
-        w = a[6 * LANES + i] * x + a[7 * LANES + i] * y + a[8 * LANES + i] * z + a[11 * LANES + i]
+        u = a[i] * x + a[3 * LANES + i] * y + a[6 * LANES + i] * z + a[9 * LANES + i]
+        v = a[LANES + i] * x + a[4 * LANES + i] * y + a[7 * LANES + i] * z + a[10 * LANES + i]
+        w = a[2 * LANES + i] * x + a[5 * LANES + i] * y + a[8 * LANES + i] * z + a[11 * LANES + i]
         m[i], m[LANES + i], m[2 * LANES + i] = ca * u - sa * v, sa * u + ca * v, w
 
 

@@ -33,9 +33,9 @@ class Program:
     pulses
         ``[pulse, 11]``.
     intervals
-        ``[interval, 8]``, without those within pulses.
+        Runs of equal intervals ``[run, 8]``, without those within pulses.
     start
-        First interval of each repetition and the total.
+        First run of each repetition and the total.
     column
         Column of the result that holds each sample, ``[sample]``.
     recorded
@@ -71,9 +71,8 @@ def compile_timeline(timeline: Timeline, voxels: Voxels, *, finite_rf: bool, mot
     sampled, column = np.unique(index, return_inverse=True)
     moment, extra = _moved_moments(timeline, motion)
     intervals = np.concatenate((duration[:, None], moment, extra[:, None], np.full((len(duration), 3), -1.0)), 1)
-    intervals[sampled, 7] = np.arange(len(sampled))
+    intervals[sampled, 6] = np.arange(len(sampled))
     intervals = intervals[kept]
-    _number(intervals)
     start = np.searchsorted(kept, timeline.interval_start.numpy())
     total = np.concatenate(([0.0], np.cumsum(intervals[:, 0])))
     played, pulses = _pulses(timeline, voxels, finite_rf, motion)
@@ -82,21 +81,33 @@ def compile_timeline(timeline: Timeline, voxels: Voxels, *, finite_rf: bool, mot
     pulses[:, 3] = np.round(pulses[:, 3], 12)
     ends = np.cumsum([0, *(len(steps) for steps in played)])
     steps = np.concatenate(played) if played else np.zeros((0, 13))
-    return Program(steps, ends, pulses, intervals, start, column, len(sampled))
+    runs, first = _runs(intervals, start)
+    return Program(steps, ends, pulses, runs, first, column, len(sampled))
 
 
-def _number(intervals: np.ndarray) -> None:
-    """Give equal intervals one number and the most frequent ones a slot, in place."""
+def _runs(intervals: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Join equal neighbours and give the most frequent intervals a slot each.
+
+    Returns runs ``[run, 8]`` and the first run of each repetition and the total.
+    """
     if not len(intervals):
-        return
+        return intervals, start
     scale = np.abs(intervals[:, 1:4]).max(initial=1e-6)
-    quantum = np.array([1e-13, *[1e-12 * scale] * 3, 1e-13])
-    keys = np.round(intervals[:, :5] / quantum)
+    keys = np.round(intervals[:, :5] / np.array([1e-13, *[1e-12 * scale] * 3, 1e-13]))
     _, number, count = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+    number = number.ravel()
     slot = np.full(len(count), -1)
     frequent = np.argsort(-count, kind="stable")[:_SLOTS]
     slot[frequent] = np.where(count[frequent] > 1, np.arange(len(frequent)), -1)
-    intervals[:, 5], intervals[:, 6] = slot[number.ravel()], number.ravel()
+    column = intervals[:, 6]
+    joins = np.zeros(len(number), bool)
+    follows = np.where(column[1:] < 0, column[:-1] < 0, (column[:-1] >= 0) & (column[1:] == column[:-1] + 1))
+    joins[1:] = (number[1:] == number[:-1]) & follows
+    joins[start[start < len(number)]] = False
+    heads = np.nonzero(~joins)[0]
+    runs = intervals[heads]
+    runs[:, 5], runs[:, 7] = slot[number[heads]], np.diff(np.append(heads, len(number)))
+    return runs, np.searchsorted(heads, start)
 
 
 def _check_windows(timeline: Timeline) -> None:

@@ -90,7 +90,7 @@ def pulse_maps(
     total = float(shape.duration.sum())
     before = -phase - 2 * math.pi * frequency * shape.center
     after = phase - 2 * math.pi * frequency * (total - shape.center)
-    matrix = _about_z(after) @ out[:9].T.reshape(-1, 3, 3) @ _about_z(before)
+    matrix = _about_z(after) @ out[:9].T.reshape(-1, 3, 3).transpose(0, 2, 1) @ _about_z(before)
     return torch.from_numpy(matrix), torch.from_numpy(out[9:].T @ _about_z(after).T)
 
 
@@ -190,8 +190,10 @@ def pulse_steps(
     wave = shape.b1.detach().numpy().astype(complex)
     wave = wave[:, None] * weights if wave.ndim == 1 else wave * weights
     ends = np.concatenate(([0.0], np.cumsum(shape.duration.detach().numpy())))
-    strength = np.abs(wave).sum(1).max(initial=0.0) * field
-    h = _step_length(ends[-1], 2 * math.pi * strength, 2 * math.pi * math.hypot(strength, spread), rate, tolerance)
+    strength = np.abs(wave).sum(1) * field
+    angle = math.tau * float(strength @ np.diff(ends))
+    turning = math.tau * math.hypot(strength.max(initial=0.0), spread)
+    h = min(_step_length(angle, turning, rate, tolerance), max(ends[-1], 1e-12))
     grid = _grid(ends, h)
     values = np.concatenate((shape.gradient.detach().numpy(), wave), 1)
     zeroth, first = _integrals(ends, values, grid)
@@ -205,15 +207,15 @@ def pulse_steps(
     return steps
 
 
-def _step_length(total: float, rf: float, turning: float, rate: float, tolerance: float) -> float:
-    """Return the step whose errors stay below `tolerance` over `total` [s], for angular rates [rad/s].
+def _step_length(angle: float, turning: float, rate: float, tolerance: float) -> float:
+    """Return the step whose errors stay below `tolerance` [s].
 
-    Fourth-order Magnus: ``total * rf * turning^3 * h^4 / 720``, with waveforms that vary at most as fast as spins turn;
-    splitting off relaxation: ``total * rate * rf * turning * h^2 / 24``.
+    For a pulse of ``angle = int |w1| dt`` [rad] on spins that turn at up to `turning` [rad/s], errors are near
+    ``angle turning^4 h^4 / 720`` by joined segments, whose waveforms vary no faster than spins turn, and
+    ``angle rate turning h^2 / 24`` by splitting off relaxation.
     """
-    magnus = (720 * tolerance / max(total * rf * turning**3, 1e-300)) ** 0.25
-    splitting = math.sqrt(24 * tolerance / max(total * rate * rf * turning, 1e-300))
-    return min(magnus, splitting, max(total, 1e-12))
+    magnus = (720 * tolerance / max(angle * turning**4, 1e-300)) ** 0.25
+    return min(magnus, math.sqrt(24 * tolerance / max(angle * rate * turning, 1e-300)))
 
 
 def _grid(ends: np.ndarray, h: float) -> np.ndarray:
@@ -269,7 +271,7 @@ def fill_maps(out, steps, lane):
     Parameters
     ----------
     out
-        ``[12 * LANES]``: the matrix row by row, then the vector.
+        ``[12 * LANES]``: the matrix column by column, then the vector.
     steps
         As from `pulse_steps`.
     lane
@@ -297,7 +299,9 @@ def fill_maps(out, steps, lane):
             j = 9 + 4 * c
             _add_channel(lane, lane[(12 + 2 * c) * LANES :], steps[k, j], steps[k, j + 1])
             _add_channel(lane[2 * LANES :], lane[(12 + 2 * c) * LANES :], steps[k, j + 2], steps[k, j + 3])
-        _rotate(out, steps[k], lane)
+        _quaternions(steps[k], lane)
+        for column in range(4):
+            _rotate(out[3 * column * LANES :], lane)
 
 
 @numba.njit(cache=True, fastmath=FAST)
@@ -313,34 +317,24 @@ def _relax(out, lane):
         keep1, keep2 = lane[10 * LANES + i], lane[11 * LANES + i]
         out[i] *= keep2
         out[LANES + i] *= keep2
-        out[2 * LANES + i] *= keep2
+        out[2 * LANES + i] *= keep1
         out[3 * LANES + i] *= keep2
         out[4 * LANES + i] *= keep2
-        out[5 * LANES + i] *= keep2
-        out[6 * LANES + i] *= keep1
-        out[7 * LANES + i] *= keep1
+        out[5 * LANES + i] *= keep1
+        out[6 * LANES + i] *= keep2
+        out[7 * LANES + i] *= keep2
         out[8 * LANES + i] *= keep1
         out[9 * LANES + i] *= keep2
         out[10 * LANES + i] *= keep2
         out[11 * LANES + i] = 1.0 + (out[11 * LANES + i] - 1.0) * keep1
 
 
-@numba.njit(cache=True, inline="always")
-def _turned(out, i, p, q, r, a, bx, by, bz):
-    """Rotate rows p, q, r of lane i by the unit quaternion (a, b): ``v + 2 a (b x v) + 2 b x (b x v)``."""
-    x, y, z = out[p * LANES + i], out[q * LANES + i], out[r * LANES + i]
-    tx, ty, tz = 2 * (by * z - bz * y), 2 * (bz * x - bx * z), 2 * (bx * y - by * x)
-    out[p * LANES + i] = x + a * tx + by * tz - bz * ty
-    out[q * LANES + i] = y + a * ty + bz * tx - bx * tz
-    out[r * LANES + i] = z + a * tz + bx * ty - by * tx
-
-
-@numba.njit(cache=True, fastmath=FAST)
-def _rotate(out, step, lane):
-    """Rotate the four columns of each map about the step's effective field."""
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
+def _quaternions(step, lane):
+    """Replace B1's integrals in the scratch rows by the unit quaternion of the turn about the effective field."""
     two_pi = 2 * math.pi
-    length, gx, gy, gz, hx, hy, hz, extra = step[0], step[1], step[2], step[3], step[4], step[5], step[6], step[7]
-    late = step[8]
+    length, gx, gy, gz, hx = step[0], step[1], step[2], step[3], step[4]
+    hy, hz, extra, late = step[5], step[6], step[7], step[8]
     for i in range(LANES):
         ax, ay = two_pi * lane[6 * LANES + i], two_pi * lane[7 * LANES + i]
         bx, by = two_pi * lane[8 * LANES + i], two_pi * lane[9 * LANES + i]
@@ -349,10 +343,19 @@ def _rotate(out, step, lane):
         bz = -two_pi * (hx * x + hy * y + hz * z + late)
         wx, wy, wz = ax + by * az - bz * ay, ay + bz * ax - bx * az, az + bx * ay - by * ax
         angle = math.sqrt(wx * wx + wy * wy + wz * wz + 1e-200)
-        a, s = turn(angle / (2 * two_pi))
+        c, s = turn(angle / (2 * two_pi))
         s /= angle
-        qx, qy, qz = s * wx, s * wy, s * wz
-        _turned(out, i, 0, 3, 6, a, qx, qy, qz)
-        _turned(out, i, 1, 4, 7, a, qx, qy, qz)
-        _turned(out, i, 2, 5, 8, a, qx, qy, qz)
-        _turned(out, i, 9, 10, 11, a, qx, qy, qz)
+        lane[6 * LANES + i], lane[7 * LANES + i] = c, s * wx
+        lane[8 * LANES + i], lane[9 * LANES + i] = s * wy, s * wz
+
+
+@numba.njit(cache=True, fastmath=FAST)
+def _rotate(column, lane):
+    """Rotate a column of each map by the unit quaternion (a, b), ``v + 2 a (b x v) + 2 b x (b x v)``."""
+    for i in range(LANES):
+        a, bx, by, bz = lane[6 * LANES + i], lane[7 * LANES + i], lane[8 * LANES + i], lane[9 * LANES + i]
+        x, y, z = column[i], column[LANES + i], column[2 * LANES + i]
+        tx, ty, tz = 2 * (by * z - bz * y), 2 * (bz * x - bx * z), 2 * (bx * y - by * x)
+        column[i] = x + a * tx + by * tz - bz * ty
+        column[LANES + i] = y + a * ty + bz * tx - bx * tz
+        column[2 * LANES + i] = z + a * tz + bx * ty - by * tx
