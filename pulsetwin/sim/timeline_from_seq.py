@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from pulsetwin.sequences.rf import GAMMA
 from pulsetwin.sequences.seqfile import ADC, EXT, GX, RF, SeqFile, read_seq
 from pulsetwin.sim.block_intervals import Intervals, codes, cut_blocks, merged, spread
 from pulsetwin.sim.pulse_shapes import Pulses, played_pulses
-from pulsetwin.sim.timeline import Timeline, equal_readouts
+from pulsetwin.sim.timeline import Timeline
 
 if TYPE_CHECKING:
     from pypulseq import Sequence
@@ -75,26 +76,24 @@ def _assembled(seq: SeqFile, cut: Intervals, pulses: Pulses, field: float | None
     phase = pulses.phase - offset - 2 * np.pi * frequency * seq.rf.center[rf]
     start = np.nonzero(cut.centered)[0] + 1
     sample, sample_phase, event, order = _samples(seq, cut, field)
-    values = [pulses.flip_angle, phase, frequency, pulses.shape]
     time = float(seq.block_start[pulses.block[0]] + seq.rf.delay[rf[0]] + seq.rf.center[rf[0]])
+    values = {"flip_angle": pulses.flip_angle, "phase": phase, "frequency": frequency, "shape": pulses.shape}
     if len(sample) and sample[0] < start[0]:
         start, time = np.append(0, start), 0.0
-        values = [np.append(blank, value) for blank, value in zip((0.0, 0.0, 0.0, NONE), values, strict=True)]
+        for name, nothing in (("flip_angle", 0.0), ("phase", 0.0), ("frequency", 0.0), ("shape", NONE)):
+            values[name] = np.append(nothing, values[name])
     repetition = np.searchsorted(start, sample, side="right")
     first = np.nonzero(np.append(True, (np.diff(event) != 0) | (np.diff(repetition) != 0))[: len(sample)])[0]
-    tensors = [torch.from_numpy(np.ascontiguousarray(value)) for value in values]
-    duration, moment = torch.from_numpy(cut.duration[start[0] :]), torch.from_numpy(cut.moment[start[0] :])
-    taken, bounds = torch.from_numpy(sample - start[0]), np.append(first, len(sample))
-    return Timeline(
-        *tensors[:4], pulses.shapes, duration, moment, torch.from_numpy(cut.in_pulse[start[0] :]),
-        interval_start=torch.from_numpy(np.append(start, len(cut)) - start[0]),
-        sample_interval=taken,
-        sample_phase=torch.from_numpy(sample_phase),
-        readout_start=torch.from_numpy(bounds),
-        readout_shape=_readout_shapes(seq, event[first], order[first], bounds, (duration, moment, taken)),
-        shim=_shims(seq, pulses.block, len(start)),
-        start_time=time,
-    )  # fmt: skip
+    taken, bounds = sample - start[0], np.append(first, len(sample))
+    duration, moment = cut.duration[start[0] :], cut.moment[start[0] :]
+    values |= {
+        "duration": duration, "moment": moment, "in_pulse": cut.in_pulse[start[0] :],
+        "interval_start": np.append(start, len(cut)) - start[0], "sample_interval": taken,
+        "sample_phase": sample_phase, "readout_start": bounds,
+        "readout_shape": _readout_shapes(seq, event[first], order[first], bounds, (duration, moment, taken)),
+    }  # fmt: skip
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in values.items()}
+    return Timeline(**tensors, shapes=pulses.shapes, shim=_shims(seq, pulses.block, len(start)), start_time=time)
 
 
 def _field(seq: SeqFile) -> float | None:
@@ -133,18 +132,26 @@ def _samples(seq: SeqFile, cut: Intervals, field: float | None) -> tuple[Array, 
 
 
 def _readout_shapes(
-    seq: SeqFile, block: Array, first: Array, bounds: Array, intervals: tuple[Tensor, Tensor, Tensor]
-) -> Tensor:
-    """Return `equal_readouts`, which sees only one of those readouts that play equal events."""
+    seq: SeqFile, block: Array, first: Array, bounds: Array, intervals: tuple[Array, Array, Array]
+) -> Array:
+    """Return what `equal_readouts` does, from one of those readouts each that play equal events."""
     if not len(block):
-        return torch.zeros(0, dtype=torch.int64)
-    events = seq.events[block]
-    number, example = codes(*events[:, GX : ADC + 1].T, seq.rotation[block], first, np.diff(bounds))
+        return np.zeros(0, np.int64)
     duration, moment, taken = intervals
+    number, example = codes(*seq.events[block, GX : ADC + 1].T, seq.rotation[block], first, np.diff(bounds))
     size = np.diff(bounds)[example]
-    chosen = taken[torch.from_numpy(spread(bounds[example], size))]
-    ends = torch.from_numpy(np.append(0, np.cumsum(size)))
-    return equal_readouts(duration, moment, chosen, ends)[torch.from_numpy(number)]
+    ends = np.cumsum(size)
+    chosen, start = taken[spread(bounds[example], size)], np.repeat(taken[bounds[example]], size)
+    track = np.column_stack((np.cumsum(duration) / 1e-9, np.cumsum(moment, axis=0)))
+    track[:, 1:] /= max(np.abs(moment).max(), 1e-9) * 1e-6
+    steps = np.round(track[chosen] - track[start]).astype(np.int64)
+    known: dict[bytes, int] = {}
+    same = [
+        known.setdefault(hashlib.sha256(steps[end - count : end].data).digest(), len(known))
+        for end, count in zip(ends.tolist(), size.tolist(), strict=True)
+    ]
+    _, seen, order = np.unique(np.array(same)[number], return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(seen))[order]
 
 
 def _shims(seq: SeqFile, block: Array, pulses: int) -> Tensor | None:
