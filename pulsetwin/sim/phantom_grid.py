@@ -23,7 +23,8 @@ def overlap(start: float, step: float, count: int, new_start: float, new_step: f
     old = start + step * torch.arange(count, dtype=torch.float64)
     new = new_start + new_step * torch.arange(new_count, dtype=torch.float64)[:, None]
     covered = torch.minimum(old + step, new + new_step) - torch.maximum(old, new)
-    return covered.clamp_min(0) / new_step
+    share = covered / new_step
+    return torch.where(share > 1e-9, share, 0.0)  # edges that coincide but for rounding must not fill empty voxels
 
 
 def crop(phantom: Phantom, matrix: tuple[int, int, int]) -> Phantom:

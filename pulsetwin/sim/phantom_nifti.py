@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import uuid
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ UNITS = {"proton_density": "", "t1": "s", "t2": "s", "t2_prime": "s", "diffusion
 _DEFAULTS = {"t2_prime": math.inf, "diffusion": 0.0, "b0": 0.0}
 _COMPLEX = ("b1", "coils")
 _SETTINGS = "phantom.json"
+_METRES = {"meter": 1.0, "mm": 1e-3, "micron": 1e-6, "unknown": 1e-3}
+_DAMAGE = (
+    nibabel.filebasedimages.ImageFileError,
+    nibabel.spatialimages.HeaderDataError,
+    *(OSError, EOFError, ValueError, KeyError, TypeError, OverflowError, zlib.error),
+)
 _TOO_LONG = 100.0  # a median relaxation time [s] that only milliseconds explain
 
 
@@ -213,7 +220,9 @@ def _read_single(path: Path) -> tuple[dict[str, np.ndarray], tuple[float, float,
     values, size = _read(path)
     settings = _settings(_settings_beside(path))
     names = settings.get("volumes", [*UNITS, "b1_real", "b1_imag"][: len(values)])
-    if not isinstance(names, list) or len(names) != len(values) or len(values) < 3:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise FileError(_settings_beside(path), '"volumes" is not a list of names', "name each volume of the file")
+    if len(names) != len(values) or len(values) < 3:
         remedy = "give proton density, T1 and T2 at least, and name all volumes in the JSON file beside it"
         raise FileError(path, f"it has {len(values)} volumes, but {len(names)} names", remedy)
     known = {*UNITS, *(f"{name}_{part}" for name in _COMPLEX for part in ("real", "imag"))}
@@ -230,12 +239,15 @@ def _read(path: Path) -> tuple[np.ndarray, tuple[float, float, float]]:
     """Return the values of a NIfTI file in RAS order, float64 ``[volume, z, y, x]``, and the voxel's edges [m]."""
     try:
         image = nibabel.as_closest_canonical(nibabel.load(path))
+        if image.get_data_dtype().kind not in "iuf":
+            raise ValueError(f"values of type {image.get_data_dtype()} where real numbers are needed")
         values = np.asarray(image.dataobj, dtype=np.float64)
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        unit = _METRES[image.header.get_xyzt_units()[0]]
+    except _DAMAGE as error:
         raise FileError(path, f"cannot be read as NIfTI ({error})", "give an intact .nii or .nii.gz file") from error
     if values.ndim not in (3, 4) or 0 in values.shape:
         raise FileError(path, f"the array is {values.shape}", "give three dimensions, or four with the volume last")
-    x, y, z = (float(1e-3 * edge) for edge in image.header.get_zooms()[:3])
+    x, y, z = (unit * float(edge) for edge in image.header.get_zooms()[:3])
     if not all(0 < edge < 1 and math.isfinite(edge) for edge in (x, y, z)):
         raise FileError(path, f"voxels are {x, y, z} m", "set the voxel sizes in mm in the header")
     return np.ascontiguousarray(values.T if values.ndim == 4 else values.T[None]), (x, y, z)

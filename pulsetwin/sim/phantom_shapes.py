@@ -13,6 +13,7 @@ from pulsetwin.sim.phantom import Phantom
 from pulsetwin.sim.phantom_fields import shim_residue, transmit_field
 from pulsetwin.sim.phantom_tissue import Tissue, coordinates, mixed, nearest_field, voxel_size
 
+_CUT = 1 << 15  # voxels whose points are counted at a time, to bound the memory
 _FINE = 5  # points along each axis of a voxel: a sphere 8 voxels wide has its volume within 0.3 percent
 
 
@@ -67,10 +68,9 @@ def painted(
     for shape in shapes:
         box = _box(shape, matrix, size)
         row = torch.tensor(shape.tissue.row if shape.tissue else (0.0,) * 5, dtype=torch.float64)
-        for plane in range(box[0].start, box[0].stop):  # planes at a time bound the memory
-            part = (slice(plane, plane + 1), *box[1:])
-            cover = _cover(shape, tuple(axis.flatten()[kept] for axis, kept in zip(at, part, strict=True)), size)
-            sums[(slice(None), *part)] = (1 - cover) * sums[(slice(None), *part)] + cover * row[:, None, None, None]
+        z, y, x = (axis.flatten()[kept] for axis, kept in zip(at, box, strict=True))
+        cover = _cover(shape, (z[:, None, None], y[None, :, None], x[None, None, :]), size)
+        sums[(slice(None), *box)] = (1 - cover) * sums[(slice(None), *box)] + cover * row[:, None, None, None]
     b0, b1 = torch.zeros(matrix, dtype=torch.float64), torch.ones(matrix, dtype=torch.float64)
     if field_strength is not None:
         b0, b1 = shim_residue(at, field_strength), transmit_field(at, nearest_field(field_strength))
@@ -93,14 +93,34 @@ def _box(
     return kept[0], kept[1], kept[2]
 
 
-def _cover(shape: Ellipsoid, at: tuple[Tensor, ...], size: tuple[float, float, float]) -> Tensor:
-    """Return the share that `shape` covers of the voxels at the positions `at` along z, y, x, by points within each."""
+def _cover(shape: Ellipsoid, at: tuple[Tensor, Tensor, Tensor], size: tuple[float, float, float]) -> Tensor:
+    """Return the share that `shape` covers of the voxels at z, y, x, counting points within those that it cuts."""
+    distance = _distance(shape, *at)
+    reach = _reach(shape, size)
+    cover = (distance < 1).to(torch.float64)
+    cut = torch.nonzero((distance - 1).abs() < reach, as_tuple=True)
     fine = (torch.arange(_FINE, dtype=torch.float64) + 0.5) / _FINE - 0.5
-    z, y, x = ((axis[:, None] + fine * size[2 - i]).flatten() - shape.centre[2 - i] for i, axis in enumerate(at))
-    z, y, x = z[:, None, None], y[None, :, None], x[None, None, :]
+    grid = torch.meshgrid(fine, fine, fine, indexing="ij")
+    steps = [axis.flatten() * edge for axis, edge in zip(grid, size[::-1], strict=True)]
+    parts = zip(*(indices.split(_CUT) for indices in cut), strict=True)
+    for part in parts:
+        centres = (axis.flatten()[indices] for axis, indices in zip(at, part, strict=True))
+        points = (centre[:, None] + step for centre, step in zip(centres, steps, strict=True))
+        cover[part] = (_distance(shape, *points) <= 1).to(torch.float64).mean(1)
+    return cover
+
+
+def _distance(shape: Ellipsoid, z: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """Return the distance of points from the centre of `shape`, 1 at its surface."""
+    x, y, z = x - shape.centre[0], y - shape.centre[1], z - shape.centre[2]
     cosine, sine = math.cos(shape.angle), math.sin(shape.angle)
     a, b, c = shape.axes
-    inside = ((x * cosine + y * sine) / a) ** 2 + ((y * cosine - x * sine) / b) ** 2 + (z / c) ** 2 <= 1
-    counts = [len(axis) for axis in at]
-    parts = inside.reshape(counts[0], _FINE, counts[1], _FINE, counts[2], _FINE)
-    return parts.to(torch.float64).mean((1, 3, 5))
+    return (((x * cosine + y * sine) / a) ** 2 + ((y * cosine - x * sine) / b) ** 2 + (z / c) ** 2).sqrt()
+
+
+def _reach(shape: Ellipsoid, size: tuple[float, float, float]) -> float:
+    """Return by how much `_distance` can differ between the centre of a voxel and any point in it, at most."""
+    x, y, z = (edge / 2 for edge in size)
+    cosine, sine = abs(math.cos(shape.angle)), abs(math.sin(shape.angle))
+    a, b, c = shape.axes
+    return math.hypot((x * cosine + y * sine) / a, (x * sine + y * cosine) / b, z / c)
