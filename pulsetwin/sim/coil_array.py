@@ -64,7 +64,8 @@ def array_loops(channels: int, radius: float) -> tuple[Tensor, float]:
     """Return the centres of the loops of an array [m], ``[channel, 3]``, and the radius of each [m].
 
     Up to 8 loops form one ring around z, up to 16 two and more three; rings are turned against each other by half a
-    loop. Loops touch the cylinder at their centres, and overlap with their neighbours by a tenth.
+    loop. Loops touch the cylinder at their centres, and overlap with their neighbours by a tenth, but have at most
+    0.7 of the cylinder's radius.
 
     Parameters
     ----------

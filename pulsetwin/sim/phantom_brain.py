@@ -80,6 +80,11 @@ def _fractions(
         count, edge = template.shape[axis + 1], size[2 - axis]
         start = first[2 - axis] - isocentre[2 - axis] - 0.5e-3
         weights = overlap(start, 1e-3, count, -(matrix[axis] // 2 + 0.5) * edge, edge, matrix[axis])
+        used = torch.nonzero(weights.any(0))[:, 0]
+        if not len(used):
+            return torch.zeros((3, *matrix), dtype=torch.float64)
+        kept = slice(int(used[0]), int(used[-1]) + 1)
+        result, weights = result[:, kept], weights[:, kept]
         result = torch.tensordot(result, weights, ([1], [1]))  # the next axis comes to the front, this one to the end
     return result.contiguous()
 
@@ -90,4 +95,5 @@ def _template() -> tuple[Tensor, tuple[float, float, float]]:
     with resources.files("pulsetwin.sim").joinpath("data/brain_tissue.npz").open("rb") as file, np.load(file) as data:
         grey, fluid, total = (data[name].T.astype(np.float64) / 20 for name in ("gm", "csf", "total"))
         x, y, z = (1e-3 * data["affine"][:3, 3]).tolist()
-    return torch.from_numpy(np.stack((grey, (total - grey - fluid).clip(0), fluid))), (x, y, z)
+    fractions = np.ascontiguousarray(np.stack((grey, (total - grey - fluid).clip(0), fluid)))
+    return torch.from_numpy(fractions), (x, y, z)

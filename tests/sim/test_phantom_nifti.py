@@ -112,6 +112,11 @@ def damaged(folder: Path, what: str) -> Path:
         case "corrupt":
             write(path, good)
             path.write_bytes(gzip.compress(b"x" * 348))
+        case "flipped bits":
+            write(path, np.random.default_rng(0).random((20, 20, 20, 3)))
+            content = bytearray(path.read_bytes())
+            content[2000:2040] = bytes(255 - b for b in content[2000:2040])
+            path.write_bytes(content)
         case "3D":
             write(path, good[..., 0])
         case "two volumes":
@@ -159,7 +164,8 @@ def damaged(folder: Path, what: str) -> Path:
     ("what", "said"),
     [
         ("absent", "does not exist"), ("text", "cannot be read"), ("cut", "cannot be read"),
-        ("corrupt", "cannot be read"), ("3D", "1 volumes"), ("two volumes", "2 volumes"), ("complex", "real numbers"),
+        ("corrupt", "cannot be read"), ("flipped bits", "cannot be read"),
+        ("3D", "1 volumes"), ("two volumes", "2 volumes"), ("complex", "real numbers"),
         ("milliseconds", "ms"), ("nan", "not finite"), ("negative", "negative"), ("zero", "t2 is 0"),
         ("empty", "nowhere"), ("names", "'T2'"), ("few names", "1 names"), ("no list", "not a list"),
         ("json", "JSON"), ("shape", "round"), ("twice", "2 volumes"), ("only real and another", "b1_real"),
