@@ -9,12 +9,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pulsetwin.errors import FileError, ProtocolError, PulsetwinError, TwixError
 from pulsetwin.progress import bar
 
+if TYPE_CHECKING:
+    from pulsetwin.scanner import Scanner
+
 METHODS = ("auto", "fft", "grappa", "sense", "nufft", "wavelet", "tv")
+ENGINES = ("auto", "graphs", "isochromats")
 GIB = 1 << 30
 OK, FAILED, ERROR, INTERRUPTED = 0, 1, 2, 130
 
@@ -79,6 +83,43 @@ def recon(options: argparse.Namespace) -> int:
 SETTINGS = ("method", "coils", "memory", "partial", "trust_seq", "double", "device")
 
 
+def simulate(options: argparse.Namespace) -> int:
+    """Play a `.seq` on a phantom and write the raw data that a scanner would."""
+    path = _existing(options.seq)
+    from pulsetwin.export.atomic import require_writable
+
+    require_writable(options.output, force=options.force)
+    from pulsetwin.export.twix import write
+    from pulsetwin.sequences.seqfile import read_seq
+    from pulsetwin.sim.acquire import acquire, phantom_for
+
+    seq = read_seq(path)
+    scanner = _scanner(options.scanner)
+    phantom = phantom_for(seq, options.phantom, options.matrix, scanner)
+    raw = acquire(
+        seq,
+        phantom,
+        scanner,
+        coils=options.coils,
+        snr=options.snr,
+        receiver_delay=options.receiver_delay,
+        engine=options.engine,
+        tol=options.tol,
+        spins=options.spins,
+        seed=options.seed,
+        progress=bar(),
+    )
+    write(raw, options.output, force=options.force)
+    voxels = " x ".join(str(n) for n in phantom.grid[::-1])
+    sys.stdout.write(
+        f"scan     {options.output}  ({sum(len(group) for group in raw.groups)} readouts, coils: {raw.coils})\n"
+        f"phantom  {options.phantom}  ({voxels} voxels)\n"
+        f"engine   {raw.header['engine']}: {raw.header['engine_reason']}\n"
+    )
+    sys.stderr.write("".join(f"warning: {' '.join(warning.split())}\n" for warning in raw.warnings))
+    return OK
+
+
 def info(options: argparse.Namespace) -> int:
     """Tell what is in a raw-data file or a `.seq`."""
     path = _existing(options.file)
@@ -112,14 +153,11 @@ def check(options: argparse.Namespace) -> int:
     path = _existing(options.seq)
     from pulsetwin.export.atomic import require_writable
     from pulsetwin.export.playable import check as check_playable
-    from pulsetwin.scanner import Scanner
     from pulsetwin.sequences.seqfile import read_seq
 
     if options.json:
         require_writable(options.json, force=options.force)
-    from_file = options.scanner.endswith(".toml")
-    scanner = Scanner.load(options.scanner) if from_file else Scanner.preset(options.scanner)
-    result = check_playable(read_seq(path), scanner)
+    result = check_playable(read_seq(path), _scanner(options.scanner))
     if options.json:
         from pulsetwin.export.summary import write_json
 
@@ -145,13 +183,14 @@ def plot(options: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     """Describe verbs and options."""
-    about = "Reconstruct, inspect and check Pulseq MRI scans and sequences."
+    about = "Simulate, reconstruct, inspect and check Pulseq MRI scans and sequences."
     parser = argparse.ArgumentParser(
         prog="pulsetwin", description=about, epilog="'pulsetwin VERB --help' explains a verb and gives an example."
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     _add_recon(verbs)
+    _add_simulate(verbs)
     file = _verb(verbs, "info", info, "tell what is in a raw-data file or a .seq", "pulsetwin info scan.dat")
     file.add_argument("file", help="raw data (.dat, .h5) or sequence (.seq)")
     file.add_argument("--json", action="store_true", help="print JSON")
@@ -186,6 +225,25 @@ def _add_recon(verbs: Any) -> None:
     verb.add_argument("--force", action="store_true", help="replace the files of an earlier run")
     verb.add_argument("--double", action="store_true", help="compute in double precision")
     verb.add_argument("--device", default="cpu", help="where to compute, such as cuda (default: cpu)")
+
+
+def _add_simulate(verbs: Any) -> None:
+    """Describe the options of `simulate`."""
+    example = "pulsetwin simulate scan.seq --phantom brain --matrix 128 --coils 8 --snr 50 -o scan.dat"
+    verb = _verb(verbs, "simulate", simulate, "play a .seq on a phantom and write raw data", example)
+    verb.add_argument("seq", help="sequence (.seq)")
+    verb.add_argument("--phantom", default="brain", help="brain (default), nist, shepp-logan, vials, or a NIfTI")
+    verb.add_argument("--matrix", type=_positive(int), default=128, metavar="N", help="voxels in the plane (128)")
+    verb.add_argument("--scanner", default="siemens-prisma", help="scanner preset (siemens-prisma), or a TOML file")
+    verb.add_argument("--coils", type=_positive(int), default=1, metavar="N", help="receive channels, up to 32 (1)")
+    verb.add_argument("--snr", type=_positive(float), help="signal-to-noise ratio of the image; no noise by default")
+    verb.add_argument("--receiver-delay", type=float, default=0.0, metavar="S", help="late sampling [s]: EPI ghosts")
+    verb.add_argument("--engine", choices=ENGINES, default="auto", help="how to simulate (default: by the sequence)")
+    verb.add_argument("--tol", type=_positive(float), help="relative error allowed to the graphs (default: exact)")
+    verb.add_argument("--spins", type=_positive(int), default=256, metavar="N", help="spins per voxel (256)")
+    verb.add_argument("--seed", type=int, default=0, help="of noise and spins (0)")
+    verb.add_argument("-o", "--output", required=True, metavar="DAT", help="raw data to write (Siemens TWIX)")
+    verb.add_argument("--force", action="store_true", help="replace an existing file")
 
 
 def _verb(verbs: Any, name: str, run: Callable[..., int], about: str, example: str) -> argparse.ArgumentParser:
@@ -238,6 +296,13 @@ def _existing(name: str) -> Path:
     if not path.exists():
         raise FileError(path, "no such file", "check the path")
     return path
+
+
+def _scanner(name: str) -> Scanner:
+    """Return a preset, or the scanner of a TOML file."""
+    from pulsetwin.scanner import Scanner
+
+    return Scanner.load(name) if name.endswith(".toml") else Scanner.preset(name)
 
 
 @contextmanager

@@ -31,7 +31,9 @@ def with_sequence(
     events
         ADC events that encode the object, ``[readout]``.
     """
-    fov, notes = _field_of_view(played.seq.definitions, geometry)
+    stated = stated_fov(played.seq.definitions)
+    fov = stated or geometry.fov
+    notes = [] if stated else ["The .seq states no FOV: the raw header's was used."]
     shape = _matrix(played.seq.definitions, groups[0], fov)
     offset = (played.slice_offset[:, None] * played.slice_direction)[events]
     number, centres = _slices(offset, played.labels.get("SLC"), events)
@@ -49,12 +51,13 @@ def with_sequence(
     return groups, replace(geometry, fov=fov, matrix=shape, centers=world), notes
 
 
-def _field_of_view(definitions: dict, geometry: Geometry) -> tuple[tuple[float, float, float], list[str]]:
+def stated_fov(definitions: dict) -> tuple[float, float, float] | None:
+    """Return the field of view along x, y, z [m] that `[DEFINITIONS]` states, in m or mm, or None."""
     stated = np.atleast_1d(np.asarray(definitions.get("FOV", ()), dtype=object))
     if len(stated) == 3 and all(isinstance(v, (int, float)) and np.isfinite(v) and v > 0 for v in stated):
-        scale = 1e-3 if max(stated) > 10 else 1.0
-        return tuple(float(scale * v) for v in stated), []
-    return geometry.fov, ["The .seq states no FOV: the raw header's was used."]
+        x, y, z = (float(v) * (1e-3 if max(stated) > 10 else 1.0) for v in stated)
+        return x, y, z
+    return None
 
 
 def _matrix(definitions: dict, group: Readouts, fov: tuple[float, float, float]) -> tuple[int, int, int]:

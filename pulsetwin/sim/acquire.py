@@ -1,0 +1,229 @@
+"""The virtual scanner: plays a sequence on a phantom and returns raw data as a reader would."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pulsetwin.errors import ProtocolError
+from pulsetwin.progress import Progress, silent
+from pulsetwin.rawdata import Geometry, RawData, Readouts
+from pulsetwin.scanner import Scanner
+from pulsetwin.sequences.events import NONE
+from pulsetwin.sequences.geometry import stated_fov, with_sequence
+from pulsetwin.sequences.readouts import PlayedReadouts, played_readouts
+from pulsetwin.sequences.seqfile import GX, GZ, RF, SeqFile
+from pulsetwin.sim.coil_array import with_coils
+from pulsetwin.sim.isochromats import simulate_isochromats
+from pulsetwin.sim.pdg import simulate_graphs
+from pulsetwin.sim.phantom import Phantom
+from pulsetwin.sim.phantom_tissue import nearest_field
+from pulsetwin.sim.phantoms import phantom_by_name
+from pulsetwin.sim.timeline import Timeline
+from pulsetwin.sim.timeline_from_seq import _read, timeline_from_seq
+
+if TYPE_CHECKING:
+    import pypulseq
+
+ENGINES = ("auto", "graphs", "isochromats")
+RAS_OF_PULSEQ = np.diag([1.0, -1.0, 1.0])
+"""Axes of a transverse scan, head first on the back: x along R, y to the back, z along S of RAS."""
+_NOISE_SAMPLES = 16384
+_SPINS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An engine and the reason for it."""
+
+    engine: str
+    why: str
+
+
+def acquire(
+    sequence: str | Path | SeqFile | pypulseq.Sequence,
+    phantom: Phantom,
+    scanner: Scanner | None = None,
+    *,
+    coils: int | None = None,
+    snr: float | None = None,
+    noise_correlation: float = 0.2,
+    receiver_delay: float = 0.0,
+    engine: str = "auto",
+    tol: float | None = None,
+    spins: int = _SPINS,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> RawData:
+    """Measure `phantom` with `sequence`.
+
+    Parameters
+    ----------
+    sequence
+        A `.seq` or its path, or a `pypulseq.Sequence`.
+    phantom
+        The object, centred in the magnet.
+    scanner
+        Its field strength counts for offsets in ppm; by default the sequence's definition ``B0``.
+    coils
+        Channels of an array around the phantom; by default the sensitivities of `phantom`.
+    snr
+        Root-mean-square signal-to-noise ratio of the object's voxels (signal over the standard deviation of the noise's
+        real part) in an image of one sample per voxel, combined by the sensitivities. No noise and no noise scan if
+        None.
+    noise_correlation
+        Correlation of the noise of neighbouring channels, falling with its powers from channel to channel.
+    receiver_delay
+        How much later than the `.seq` says the receiver samples [s]: ghosts of an echo-planar scan.
+    engine
+        One of `ENGINES`.
+    tol
+        Relative error allowed to the graphs; all states are kept if None.
+    spins
+        Spins per voxel of the isochromats.
+    seed
+        Of the noise and of the spins' places.
+    progress
+        Called with work done, its total and what is done.
+
+    Returns
+    -------
+    RawData
+        With the engine and the reason for it in ``header``.
+
+    Raises
+    ------
+    ProtocolError
+        If a setting is out of range or the sequence cannot be simulated.
+    """
+    _check(snr, noise_correlation, engine)
+    seq = _read(sequence)
+    played = played_readouts(seq)
+    if not len(played):
+        raise ProtocolError("the sequence has no acquisition: there is nothing to measure")
+    phantom = phantom if coils is None else with_coils(phantom, coils)
+    delayed = replace(seq, adc=replace(seq.adc, delay=seq.adc.delay + receiver_delay)) if receiver_delay else seq
+    timeline = timeline_from_seq(delayed, field_strength=scanner.field_strength if scanner else None)
+    choice = choose_engine(seq, phantom) if engine == "auto" else Choice(engine, "asked for")
+    signal, facts = _simulate(timeline, phantom, choice.engine, tol, spins, seed, progress)
+    rng = np.random.default_rng(seed)
+    groups = _groups(played, signal)
+    noise, noise_dwell = None, float(groups[0].dwell[0])
+    if snr is not None:
+        mixing = _noise_mixing(groups, phantom, snr, noise_correlation)
+        groups = tuple(_with_noise(group, rng, mixing, noise_dwell) for group in groups)
+        noise = (mixing @ _white(rng, (len(mixing), _NOISE_SAMPLES))).astype(np.complex64)
+    voxels = phantom.grid[::-1]
+    where = Geometry(phantom.fov, voxels, RAS_OF_PULSEQ, np.zeros((1, 3)), "HFS")
+    events = np.nonzero(~_is_noise(played))[0]
+    groups, where, notes = with_sequence(groups, where, played, events)
+    header = {
+        "vendor": "pulsetwin", "sequence": "pulseq", "signature": seq.signature or "", "engine": choice.engine,
+        "engine_reason": choice.why, "seed": seed, **facts,
+    }  # fmt: skip
+    if scanner is not None:
+        header["field_strength"] = scanner.field_strength
+    return RawData(groups, noise, noise_dwell, where, seq.definitions, header, tuple(notes))
+
+
+def phantom_for(seq: SeqFile, name: str, matrix: int, scanner: Scanner) -> Phantom:
+    """Return a phantom that fills the field of view of `seq`, as deep as its partitions.
+
+    Parameters
+    ----------
+    seq
+        The sequence; where it states no field of view, that is 220 mm and a slice of 5 mm.
+    name
+        Of the phantom, or the path of a NIfTI file, see `phantoms.phantom_by_name`.
+    matrix
+        Voxels along x and along y.
+    scanner
+        Its field strength counts.
+    """
+    fov = stated_fov(seq.definitions) or (0.22, 0.22, 0.005)
+    origin = played_readouts(seq).origin
+    partitions = round(float(np.ptp(origin[:, 2])) * fov[2]) + 1 if len(origin) else 1
+    return phantom_by_name(name, (partitions, matrix, matrix), fov, nearest_field(scanner.field_strength))
+
+
+def choose_engine(seq: SeqFile, phantom: Phantom) -> Choice:
+    """Return the engine that can simulate `seq` on `phantom`, and why.
+
+    Graphs take pulses as instants that act on the whole phantom alike: right on resonance, and for slice-selective
+    pulses where the phantom is one voxel thick.
+    """
+    pulses = seq.events[seq.events[:, RF] != NONE]
+    rows = np.unique(pulses[:, RF])
+    if np.any(seq.rf.freq[rows] != 0) or np.any(seq.rf.freq_ppm[rows] != 0):
+        return Choice("isochromats", "some pulses play off resonance")
+    for axis, voxels in zip(range(GX, GZ + 1), phantom.grid[::-1], strict=True):
+        if voxels > 1 and np.any(pulses[:, axis] != NONE):
+            return Choice("isochromats", "pulses with a gradient select a part of the phantom")
+    return Choice("graphs", "every pulse acts on the whole phantom")
+
+
+def _simulate(
+    timeline: Timeline, phantom: Phantom, engine: str, tol: float | None, spins: int, seed: int, progress: Progress
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return the signal ``[coil, sample]`` and facts of the simulation."""
+    voxels = phantom.voxels()
+    with torch.no_grad():
+        if engine == "isochromats":
+            signal = simulate_isochromats(timeline, voxels, spins=spins, seed=seed, progress=progress)
+            return signal.numpy(), {"spins": spins}
+        result = simulate_graphs(timeline, voxels, tol=tol, seed=seed)
+    facts = {"states": result.states, "states_total": result.states_total, "estimated_error": result.error}
+    return result.signal.cpu().numpy(), facts
+
+
+def _groups(played: PlayedReadouts, signal: np.ndarray) -> tuple[Readouts, ...]:
+    """Return readouts of equal length, those with most samples first."""
+    start = np.concatenate(([0], np.cumsum(played.num_samples)))
+    heard = np.repeat(~_is_noise(played), played.num_samples)
+    signal = np.where(heard, signal, 0).astype(np.complex64)
+    groups = []
+    for length in np.unique(played.num_samples):
+        events = np.nonzero(played.num_samples == length)[0]
+        index = start[events][:, None] + np.arange(length)
+        groups.append(played.readouts(events, np.ascontiguousarray(signal[:, index].swapaxes(0, 1))))
+    return tuple(sorted(groups, key=lambda group: -len(group) * group.samples.shape[2]))
+
+
+def _is_noise(played: PlayedReadouts) -> np.ndarray:
+    return played.flags.get("noise", np.zeros(len(played), bool))
+
+
+def _noise_mixing(groups: tuple[Readouts, ...], phantom: Phantom, snr: float, correlation: float) -> np.ndarray:
+    """Return the matrix that turns white noise into that of the channels, ``[coil, coil]``."""
+    imaging = [np.asarray(group.samples)[group.flag("imaging")] for group in groups]
+    energy = sum(float(np.sum(np.abs(part) ** 2)) for part in imaging)
+    count = sum(part.shape[0] * part.shape[2] for part in imaging)
+    filled = float((phantom.proton_density > 0).double().mean())
+    level = np.sqrt(energy / max(count * filled, 1)) / snr
+    channel = np.arange(groups[0].coils)
+    covariance = correlation ** np.abs(channel[:, None] - channel)
+    return np.asarray(level * np.linalg.cholesky(covariance))
+
+
+def _with_noise(group: Readouts, rng: np.random.Generator, mixing: np.ndarray, noise_dwell: float) -> Readouts:
+    """Add noise, whose variance grows with the bandwidth."""
+    scale = np.sqrt(noise_dwell / group.dwell)[:, None, None]
+    noise = scale * np.einsum("cd,rds->rcs", mixing, _white(rng, group.samples.shape))
+    return replace(group, samples=(group.samples + noise).astype(np.complex64))
+
+
+def _white(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+
+
+def _check(snr: float | None, correlation: float, engine: str) -> None:
+    if engine not in ENGINES:
+        raise ProtocolError(f"engine {engine!r} is none of {', '.join(ENGINES)}")
+    if snr is not None and not 0 < snr < float("inf"):
+        raise ProtocolError(f"snr {snr} is not positive: leave it out for a scan without noise")
+    if not 0 <= correlation < 1:
+        raise ProtocolError(f"noise_correlation {correlation}: give 0 or more and less than 1")
