@@ -9,6 +9,7 @@ import numpy as np
 from pulsetwin.sequences.events import NONE, Array
 from pulsetwin.sequences.rf import envelope
 from pulsetwin.sequences.seqfile import SeqFile
+from pulsetwin.sequences.shapes import Shape
 
 RAMP_STEP = 10e-6
 MOST_STEPS = 4096
@@ -84,11 +85,18 @@ def segments(seq: SeqFile, row: int) -> tuple[Array, Array]:
     steps = np.ceil(np.diff(time.at(corner)) * raster / RAMP_STEP - 1e-6)
     steps = np.where(flat, 1, np.clip(np.maximum(steps, np.diff(corner)), 1, MOST_STEPS)).astype(np.int64)
     node = divided(corner.astype(np.float64), steps)
-    middle = 0.5 * (node[1:] + node[:-1])
+    middle = 0.5 * (node[1:] + node[:-1]) if len(node) > 1 else node
     edges = time.at(node) * raster
-    turns = 0.0 if phase is None else phase.at(middle)
+    turns = 0.0 if phase is None else _turns(phase, middle)
     values = magnitude.at(middle) * np.exp(-2j * np.pi * turns)
     return _framed(edges, values, float(rf.duration[row]))
+
+
+def _turns(phase: Shape, index: Array) -> Array:
+    """Return a phase [turns] between its samples, which may jump by whole turns from one to the next."""
+    before = np.floor(index)
+    low, step = phase.at(before), phase.at(before + 1) - phase.at(before)
+    return low + (index - before) * (step - np.round(step))
 
 
 def _framed(edges: Array, values: Array, duration: float) -> tuple[Array, Array]:
@@ -97,7 +105,7 @@ def _framed(edges: Array, values: Array, duration: float) -> tuple[Array, Array]
     Times in the middle of steps leave half a step at either end, which the outer values fill; more is silence.
     """
     if len(edges) < 2:
-        return np.array([0.0, duration]), np.append(values, 1.0)[:1]
+        return np.array([0.0, duration]), values
     step = np.diff(edges)
     if edges[0] <= step[0]:
         edges[0] = 0.0

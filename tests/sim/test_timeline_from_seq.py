@@ -249,6 +249,27 @@ def test_a_slice_lies_at_frequency_over_gradient_and_turns_as_pulseq_writes_it()
     assert np.sum(z * weight) / weight.sum() == pytest.approx(2500 / gradient, abs=2e-5)
 
 
+@pytest.mark.parametrize(("dwell", "tolerance"), [(1e-6, 1e-5), (4e-6, 2e-3)])
+def test_a_pulse_whose_phase_runs_turns_as_pulseq_writes_it(dwell, tolerance):
+    # without symmetry in time, off centre, and stored with its own times where the dwell is not the raster
+    part = (np.arange(round(1e-3 / dwell)) + 0.5) * dwell / 1e-3
+    signal = np.exp(-12 * (part - 0.4) ** 2) * np.exp(1j * (2 + 5 * part + 4 * part**2))
+    seq = pp.Sequence(made.SYSTEM)
+    rf = pp.make_arbitrary_rf(
+        signal, 0.8, dwell=dwell, system=made.SYSTEM, use="excitation", delay=100e-6, freq_offset=-800, phase_offset=1.9
+    )
+    seq.add_block(rf)
+    line = timeline_from_seq(seq)
+    offset = np.linspace(-3000, 3000, 41)
+    still = np.zeros((1, 3))
+    m = np.concatenate([finite(line, 0, still, one) for one in offset], 1)
+    after = float(line.shapes[0].duration.sum()) - rf.t[-1] - dwell / 2
+    expected = literal(rf, np.broadcast_to(offset, (len(rf.t), 41)))
+    expected[0] *= np.exp(2j * np.pi * offset * after)
+    np.testing.assert_allclose(m[0], np.conj(expected[0]), atol=tolerance)
+    np.testing.assert_allclose(m[1].real, expected[1].real, atol=tolerance)
+
+
 @pytest.mark.parametrize("frequency", [0.0, 1700.0])
 def test_a_short_pulse_acts_as_if_at_its_centre(frequency):
     seq, _, _ = slice_selection(freq_offset=frequency, phase_offset=1.1)
