@@ -6,6 +6,7 @@ memory stays bounded.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -18,9 +19,11 @@ from pulsetwin.sim.graph_tables import Tables
 from pulsetwin.sim.phantom import Voxels
 from pulsetwin.sim.timeline import Timeline
 
-_MEMORY = 512 << 20  # bytes that a chunk of voxels may take
+_MEMORY, _TAPE = 96 << 20, 1 << 30  # bytes that a chunk of voxels may take, without and with gradients
 _MAPS = ("position", "proton_density", "t1", "t2", "t2_prime", "diffusion", "b0")
 _CONJUGATED = (Z_TO_PLUS_CONJ, PLUS_TO_PLUS_CONJ, PLUS_TO_Z_CONJ)
+_FACTOR_OF = np.array([3, 0, 0, 1, 2, 4, 5])  # which of the factors of a pulse each type of edge has
+_FIRST_TO_Z = 3  # of these factors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,20 +60,29 @@ class Tissue:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Slot:
+    """At most one edge of a factor for each Z or each PLUS state of a row.
+
+    `source` is the parent within its row, that plus the row's length if conjugated, or twice the length for no edge.
+    """
+
+    plus: bool
+    factor: int
+    source: Tensor
+    shift: Tensor | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Row:
     """What a repetition needs of graph, tables and timeline, on the device of the voxels; indices are within rows."""
 
-    source: Tensor
-    child: Tensor
-    edge_type: Tensor
-    states: int
+    slots: tuple[_Slot, ...]
     plus: int
     flip_angle: Tensor
     phase: Tensor
     shim: Tensor | None
     time: Tensor
     b: Tensor
-    shift: Tensor | None
     entry_state: Tensor
     entry_group: Tensor
     entry_place: Tensor
@@ -123,35 +135,53 @@ def _chunk(graph: Graph, tables: Tables, voxels: int, taped: bool, dtype: torch.
     held = (edges.sum() + entries.sum()) if taped else (edges.max() + entries.max())
     samples = sum(len(readout.place) for readout in tables.readouts)
     numbers = 6 * int(held) + 2 * int(tables.group_start[-1]) + 2 * (samples if taped else 1)
-    return max(1, min(voxels, _MEMORY // (numbers * torch.empty(0, dtype=dtype).element_size())))
+    return max(1, min(voxels, (_TAPE if taped else _MEMORY) // (numbers * dtype.itemsize)))
 
 
 def _rows(graph: Graph, tables: Tables, timeline: Timeline, device: torch.device) -> list[_Row]:
     """Return the rows of a graph, the equilibrium left out."""
-    child = np.repeat(np.arange(graph.states), np.diff(graph.edge_start))
-    conj, rows = np.isin(graph.edge_type, _CONJUGATED), []
-    starts = graph.row_start.astype(np.int64)
+    rows, starts = [], graph.row_start
     for r in range(1, graph.rows):
-        before, begin, end = starts[r - 1 : r + 2]
-        edge = slice(graph.edge_start[begin], graph.edge_start[end])
+        begin, end = int(starts[r]), int(starts[r + 1])
         entry = slice(tables.entry_start[r], tables.entry_start[r + 1])
         group = tables.group_start[r : r + 2]
-        source = graph.edge_parent[edge] - before + conj[edge] * (begin - before)
-        here = {"source": torch.from_numpy(source), "child": torch.from_numpy(child[edge] - begin)}
-        here |= {"edge_type": torch.from_numpy(graph.edge_type[edge].astype(np.int64))}
-        here |= {"entry_state": tables.entry_state[entry] - begin, "entry_group": tables.entry_group[entry] - group[0]}
+        here = {"entry_state": tables.entry_state[entry] - begin, "entry_group": tables.entry_group[entry] - group[0]}
         here |= {name: getattr(tables, name)[entry] for name in ("entry_place", "entry_time", "entry_b", "entry_side")}
         here |= {"time": tables.row_time[r], "b": tables.b[begin:end]}
         here |= {"flip_angle": timeline.flip_angle[r - 1], "phase": timeline.phase[r - 1]}
         rows.append(
             _Row(
                 **{name: value.to(device) for name, value in here.items()},
-                states=int(end - begin), plus=int(graph.plus_start[r] - begin), groups=int(group[1] - group[0]),
+                plus=int(graph.plus_start[r] - begin), groups=int(group[1] - group[0]),
+                slots=tuple(_slots(graph, r, tables.edge_shift, device)),
                 shim=None if timeline.shim is None else timeline.shim[r - 1].to(device),
-                shift=None if tables.edge_shift is None else tables.edge_shift[edge].to(device),
             )
         )  # fmt: skip
     return rows
+
+
+def _slots(graph: Graph, row: int, shifts: Tensor | None, device: torch.device) -> Iterator[_Slot]:
+    """Yield the edges into a row by kind of child and factor, the second edge of a child and factor in another slot."""
+    before, begin, end = (int(x) for x in graph.row_start[row - 1 : row + 2])
+    edge = np.arange(graph.edge_start[begin], graph.edge_start[end])
+    child = np.repeat(np.arange(end - begin), np.diff(graph.edge_start[begin : end + 1]))
+    types, length, plus = graph.edge_type[edge], begin - before, int(graph.plus_start[row] - begin)
+    source = graph.edge_parent[edge] - before + np.isin(types, _CONJUGATED) * length
+    for factor in range(6):
+        mine = np.flatnonzero(_FACTOR_OF[types] == factor)
+        while len(mine):
+            _, first = np.unique(child[mine], return_index=True)
+            now, mine = mine[first], np.delete(mine, first)
+            to_plus = factor < _FIRST_TO_Z
+            at = child[now] - (plus if to_plus else 0)
+            table = np.full(end - begin - plus if to_plus else plus, 2 * length)
+            table[at] = source[now]
+            shift = None
+            if shifts is not None:
+                shift = (
+                    shifts.new_zeros(len(table), 4).index_copy(0, torch.from_numpy(at), shifts[edge[now]]).to(device)
+                )
+            yield _Slot(to_plus, factor, torch.from_numpy(table).to(device), shift)
 
 
 def _chunk_signal(
@@ -192,14 +222,17 @@ def _pulse(amplitude: Tensor, row: _Row, tissue: Tissue) -> Tensor:
     turn = torch.polar(torch.ones_like(row.phase), row.phase).to(b1.dtype)
     turn = turn * torch.where(strength == 0, 1, b1 / torch.where(strength == 0, 1, strength))
     sine, half = torch.sin(angle), torch.sin(angle / 2).square()
-    to_plus, to_z = -1j * sine * turn, -0.5j * sine * turn.conj()
-    still = torch.zeros_like(to_plus)
-    factors = [torch.cos(angle) + still, to_plus, to_plus, 1 - half + still, half * turn * turn, to_z, to_z.conj()]
-    made = torch.cat((amplitude, amplitude.conj()))[row.source] * torch.stack(factors)[row.edge_type]
-    if row.shift is not None:  # the first order of exp(-2 pi i shift) suffices, since the shift is 0 but for rounding
-        turns = row.shift[:, :3] @ tissue.position.T + row.shift[:, 3:] * tissue.b0
-        made = made - 2j * torch.pi * turns.to(strength.dtype) * made
-    return made.new_zeros(row.states, made.shape[1]).index_add(0, row.child, made)
+    to_z = -0.5j * sine * turn.conj()
+    factors = (-1j * sine * turn, 1 - half, half * turn * turn, torch.cos(angle), to_z, to_z.conj())
+    sources = torch.cat((amplitude, amplitude.conj(), torch.zeros_like(amplitude[:1])))
+    made: dict[bool, Tensor] = {}
+    for slot in row.slots:
+        part = sources[slot.source] * factors[slot.factor]
+        if slot.shift is not None:  # the first order of exp(-2 pi i shift) is enough, as it is 0 but for rounding
+            turns = slot.shift[:, :3] @ tissue.position.T + slot.shift[:, 3:] * tissue.b0
+            part = part - 2j * torch.pi * turns.to(strength.dtype) * part
+        made[slot.plus] = made[slot.plus] + part if slot.plus in made else part
+    return torch.cat((made[False], made[True])) if True in made else made[False]
 
 
 def _evolved(amplitude: Tensor, row: _Row, tissue: Tissue) -> Tensor:
@@ -219,5 +252,8 @@ def _emitted(amplitude: Tensor, row: _Row, tissue: Tissue) -> Tensor:
     decay = -row.entry_time.to(real)[:, None] / tissue.t2 - tau[:, None] / tissue.t2_prime
     decay = decay - row.entry_b.to(real)[:, None] * tissue.diffusion
     seen = amplitude[row.entry_state] * torch.polar(torch.exp(decay), tissue.phasor(row.entry_place))
-    grouped = seen.new_zeros(row.groups, seen.shape[1]).index_add(0, row.entry_group, seen)
-    return grouped * tissue.proton_density
+    if row.groups < len(seen):  # index_add is slow on complex numbers
+        parts = torch.view_as_real(seen * tissue.proton_density).flatten(1)
+        grouped = parts.new_zeros(row.groups, parts.shape[1]).index_add(0, row.entry_group, parts)
+        return torch.view_as_complex(grouped.reshape(row.groups, -1, 2))
+    return seen[torch.argsort(row.entry_group)] * tissue.proton_density

@@ -14,6 +14,7 @@ from pulsetwin.sim.graph_build import build_graph
 from pulsetwin.sim.graph_tables import graph_tables
 from pulsetwin.sim.graph_torch import graph_signal
 from pulsetwin.sim.phantom import Voxels
+from pulsetwin.sim.state_selection import select_by_error
 from pulsetwin.sim.timeline import Timeline
 
 
@@ -34,8 +35,8 @@ class GraphResult:
     states_dropped
         States that `max_states` kept out of the graph; their own descendants are not counted.
     error
-        Estimated relative error of the signal by the states dropped for `tol`; 0 without, None if `max_states` dropped
-        any, whose signal is not known.
+        Relative error of the signal by the states dropped for `tol`, measured on a sample of the voxels; 0 without,
+        None if `max_states` dropped any, whose signal is not known.
     seconds
         Time taken.
     """
@@ -68,9 +69,9 @@ def simulate_graphs(
     dtype
         Of the signal; ``torch.complex128`` computes in double precision.
     tol
-        Relative error up to which states may be dropped, as estimated by random probes; None keeps all of them.
+        Relative error up to which states may be dropped, ranked by random probes; None keeps all of them.
     seed
-        Of the random probes.
+        Of the random probes and of the voxels that stand for all in choosing states.
     graph
         A graph built before for a timeline with the same order of events, which is taken as it is.
     max_states
@@ -88,6 +89,8 @@ def simulate_graphs(
     if graph is None:
         graph = build_graph(timeline, voxels, max_states=max_states)
     total, error = graph.states, 0.0
+    if tol is not None:
+        graph, error = select_by_error(graph, timeline, voxels, tol, seed=seed)
     tables = graph_tables(graph, timeline, voxels.size, voxels.shape)
     signal = graph_signal(graph, tables, timeline, voxels, dtype)
     return GraphResult(

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from pulsetwin.errors import MismatchError, ProtocolError
-from pulsetwin.sim.graph import PLUS, Z0
-from pulsetwin.sim.graph_build import build_graph
+from pulsetwin.sim.graph import PLUS, Z0, select_states
+from pulsetwin.sim.graph_build import build_graph, sampled_rows
 from pulsetwin.sim.pdg import simulate_graphs
+from pulsetwin.sim.state_selection import state_signals
 from tests.sim import graph_cases as cases
 
 SEQUENCES = {"flash": cases.flash, "rare": cases.rare, "bssfp": cases.bssfp, "unstructured": cases.unstructured}
@@ -95,3 +96,31 @@ def test_settings_that_cannot_be_honoured_raise():
         simulate_graphs(timeline, voxels, tol=2.0)
     with pytest.raises(MismatchError, match="channels"):
         simulate_graphs(replace(timeline, shim=torch.ones(12, 2, dtype=torch.complex128)), voxels)
+
+
+@pytest.mark.parametrize("name", ["flash", "rare", "bssfp"])
+def test_tolerance_holds_and_saves_states(name):
+    timeline, voxels = SEQUENCES[name](12, 4), replace(cases.row_of_voxels(), shape="box")
+    whole = simulate_graphs(timeline, voxels, dtype=torch.complex128)
+    counts = [whole.states]
+    for tol in (1e-3, 1e-2, 1e-1):
+        some = simulate_graphs(timeline, voxels, dtype=torch.complex128, tol=tol)
+        assert relative(some.signal, whole.signal) <= tol
+        assert 0 <= some.error <= tol
+        assert some.states_total == whole.states
+        counts.append(some.states)
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] < 0.9 * counts[0]
+
+
+def test_probes_estimate_what_a_state_adds():
+    """Against the signal with each state taken out in turn."""
+    timeline, voxels = cases.rare(4, 4), replace(cases.row_of_voxels(), shape="box")
+    graph = build_graph(timeline, voxels)
+    estimate, _ = state_signals(graph, timeline, voxels, probes=200)
+    whole = simulate_graphs(timeline, voxels, dtype=torch.complex128, graph=graph).signal
+    states = np.flatnonzero(graph.kind != Z0)
+    for state in states[:: len(states) // 8]:
+        less = select_states(graph, np.arange(graph.states) != state, sampled_rows(timeline))
+        change = relative(simulate_graphs(timeline, voxels, dtype=torch.complex128, graph=less).signal, whole)
+        assert estimate[state] == pytest.approx(change, rel=0.25, abs=1e-6)

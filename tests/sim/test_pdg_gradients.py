@@ -64,7 +64,7 @@ def test_chunks_of_voxels_give_the_same_gradients(monkeypatch):
         return angle.grad
 
     whole = gradient()
-    monkeypatch.setattr("pulsetwin.sim.graph_torch._MEMORY", 1 << 20)
+    monkeypatch.setattr("pulsetwin.sim.graph_torch._TAPE", 1 << 20)
     assert torch.allclose(gradient(), whole, rtol=1e-10)
 
 
