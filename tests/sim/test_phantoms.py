@@ -147,6 +147,15 @@ def test_isocentre_moves_the_brain():
     assert torch.allclose(moved.proton_density[:, 1:, :-2], whole.proton_density[:, :-1, 2:], atol=1e-12)
 
 
+def test_isocentre_moves_the_fields():
+    size, step = (0.005, 0.005, 0.005), (0.01, -0.005, 0.015)
+    where = coordinates((9, 40, 40), size)
+    whole = brain((9, 40, 40), (0.2, 0.2, 0.045), isocentre=(0, 0, 0)).b0 - shim_residue(where, 3.0)
+    moved = brain((9, 40, 40), (0.2, 0.2, 0.045), isocentre=step).b0 - shim_residue(where, 3.0)
+    assert float(whole.abs().max()) > 50
+    assert torch.allclose(moved[:-3, 1:, :-2], whole[3:, :-1, 2:], atol=1e-9)
+
+
 def test_brain_at_a_coarse_grid_is_the_fine_one_resampled():
     fine = brain((3, 30, 30), (0.18, 0.18, 0.018), fields=False)
     coarse = brain((1, 10, 10), (0.18, 0.18, 0.018), fields=False)
@@ -234,6 +243,25 @@ def test_a_painted_ellipsoid_has_its_volume_and_place(matrix):
     _, y, x = (axis - c for axis, c in zip(where, centre, strict=True))
     covariance = (density * x * y).sum() / density.sum()  # of a solid ellipsoid: (a^2 - b^2) sin cos / 5
     assert covariance == pytest.approx((axes[0] ** 2 - axes[1] ** 2) * math.sin(0.6) * math.cos(0.6) / 5, rel=0.04)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_painted_shares_are_counts_of_all_points(seed):
+    """Skipping voxels that no surface cuts must change nothing."""
+    rng = np.random.default_rng(seed)
+    axes = tuple(rng.uniform(0.002, 0.03, 3)) if seed % 3 else (*rng.uniform(0.002, 0.03, 2), math.inf)
+    shape = Ellipsoid(tuple(rng.uniform(-0.02, 0.02, 3)), axes, Tissue(1.0, 1.0, 0.1), angle=rng.uniform(0, 7))
+    phantom = painted((4, 9, 8), (0.04, 0.03, 0.05), [shape])
+    points = [
+        ((np.arange(5 * n) + 0.5) / 5 - 0.5 - n // 2) * edge - shape.centre[2 - i]
+        for i, (n, edge) in enumerate(zip(phantom.grid, phantom.size[::-1], strict=True))
+    ]
+    z, y, x = np.meshgrid(*points, indexing="ij")
+    turned = (x + 1j * y) * np.exp(-1j * shape.angle)
+    inside = (turned.real / axes[0]) ** 2 + (turned.imag / axes[1]) ** 2 + (z / axes[2]) ** 2 <= 1
+    share = inside.reshape(4, 5, 9, 5, 8, 5).mean((1, 3, 5))
+    assert np.allclose(phantom.proton_density.numpy(), np.where(share > 0.01, share, 0))
+    assert share.max() > 0
 
 
 def test_shapes_cover_those_before_them_and_can_be_empty():
@@ -329,6 +357,15 @@ def test_spheres_hold_their_reference_values(plate, field):
         assert float(phantom.t2[where]) == pytest.approx(t2, rel=1e-12)
     assert float(phantom.t1[at(phantom, 0, 0, 0)]) == pytest.approx(WATER.t1)
     assert float(phantom.proton_density[at(phantom, 0, 0.109, 0)]) == 0
+
+
+def test_layout_of_a_plate():
+    places = nist_positions()
+    assert places[0] == pytest.approx((0, 0.05))
+    assert places[5] == pytest.approx((0, -0.05))
+    assert places[2][0] > 0.04  # clockwise from +y to +x
+    assert np.linalg.norm(places[:10], axis=1) == pytest.approx(np.full(10, 0.05))
+    assert places[10:] == ((-0.02, 0.02), (0.02, 0.02), (0.02, -0.02), (-0.02, -0.02))
 
 
 def test_nist_tables():
