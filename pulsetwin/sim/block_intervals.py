@@ -96,18 +96,15 @@ def spread(start: Array, count: Array) -> Array:
 
 def merged(cut: Intervals) -> Intervals:
     """Join intervals between which nothing happens: no sample, no pulse, and the same constant gradient."""
-    if len(cut) < 2:
-        return cut
-    strength = np.divide(
-        cut.moment, cut.duration[:, None], out=np.zeros_like(cut.moment), where=cut.duration[:, None] > 0
-    )
-    same = np.all(np.abs(np.diff(strength, axis=0)) <= 1e-9 * max(np.abs(strength).max(), 1e-300), axis=1)
     free = ~(cut.sampled | cut.centered) & cut.steady & (cut.duration > 0)
-    joined = same & free[:-1] & cut.steady[1:] & (cut.duration[1:] > 0) & (cut.in_pulse[:-1] == cut.in_pulse[1:])
-    first = np.concatenate(([0], np.nonzero(~joined)[0] + 1))
-    last = np.append(first[1:], len(cut)) - 1
+    after = cut.steady[1:] & (cut.duration[1:] > 0) & (cut.in_pulse[:-1] == cut.in_pulse[1:])
+    candidate = np.nonzero(free[:-1] & after)[0]
+    here, there = (cut.moment[i] / cut.duration[i, None] for i in (candidate, candidate + 1))
+    same = np.all(np.abs(here - there) <= 1e-9 * np.abs(here).max(initial=0), axis=1)
+    first = np.delete(np.arange(len(cut)), candidate[same] + 1)
     if len(first) == len(cut):
         return cut
+    last = np.append(first[1:], len(cut)) - 1
     return Intervals(
         np.add.reduceat(cut.duration, first), np.add.reduceat(cut.moment, first, axis=0), cut.in_pulse[last],
         cut.sampled[last], cut.centered[last], cut.steady[last],

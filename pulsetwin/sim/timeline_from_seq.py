@@ -142,9 +142,11 @@ def _readout_shapes(
     size = np.diff(bounds)[example]
     ends = np.cumsum(size)
     chosen, start = taken[spread(bounds[example], size)], np.repeat(taken[bounds[example]], size)
-    track = np.column_stack((np.cumsum(duration) / 1e-9, np.cumsum(moment, axis=0)))
-    track[:, 1:] /= max(np.abs(moment).max(), 1e-9) * 1e-6
-    steps = np.round(track[chosen] - track[start]).astype(np.int64)
+    grain = max(np.abs(moment).max(), 1e-9) * 1e-6
+    steps = np.empty((len(chosen), 4), np.int64)
+    for column, (step, unit) in enumerate(zip((duration, *moment.T), (1e-9, grain, grain, grain), strict=True)):
+        total = np.cumsum(step)
+        steps[:, column] = np.round((total[chosen] - total[start]) / unit)
     known: dict[bytes, int] = {}
     same = [
         known.setdefault(hashlib.sha256(steps[end - count : end].data).digest(), len(known))

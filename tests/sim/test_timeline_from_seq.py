@@ -456,6 +456,16 @@ def test_a_pulse_during_acquisition_parts_the_readout(tmp_path):
     assert line.readout_shape.tolist() == [0, 1, 0, 1]
 
 
+def test_a_pulse_may_act_at_the_start_of_its_block(tmp_path):
+    rf = "1 250 1 0 0 0 0 0 0 0 0 e\n"
+    line = hand_written(tmp_path, "1.5.0", "1 200 1 0 0 0 0 0\n2 200 1 0 0 0 0 0\n", rf=rf, shapes=LONG)
+    assert line.start_time == 0
+    # an interval of no length leads up to the second centre
+    assert line.in_pulse.tolist() == [True, False, True, True, False]
+    np.testing.assert_allclose(line.duration, [1e-3, 1e-3, 0, 1e-3, 1e-3], atol=1e-12)
+    assert line.interval_start.tolist() == [0, 3, 5]
+
+
 def test_rotated_blocks_equal_blocks_with_rotated_gradients(tmp_path):
     angle = 0.7
     quaternion = f"{math.cos(angle / 2)} 0 0 {math.sin(angle / 2)}"
