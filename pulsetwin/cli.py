@@ -89,7 +89,10 @@ def simulate(options: argparse.Namespace) -> int:
     from pulsetwin.export.atomic import require_writable
 
     require_writable(options.output, force=options.force)
-    from pulsetwin.export.twix import write
+    if options.output.endswith((".h5", ".mrd")):
+        from pulsetwin.export.mrd import write
+    else:
+        from pulsetwin.export.twix import write
     from pulsetwin.sequences.seqfile import read_seq
     from pulsetwin.sim.acquire import acquire, phantom_for
 
@@ -242,7 +245,7 @@ def _add_simulate(verbs: Any) -> None:
     verb.add_argument("--tol", type=_positive(float), help="relative error allowed to the graphs (default: exact)")
     verb.add_argument("--spins", type=_positive(int), default=256, metavar="N", help="spins per voxel (256)")
     verb.add_argument("--seed", type=int, default=0, help="of noise and spins (0)")
-    verb.add_argument("-o", "--output", required=True, metavar="DAT", help="raw data to write (Siemens TWIX)")
+    verb.add_argument("-o", "--output", required=True, metavar="DAT", help="raw data to write: TWIX, or MRD if .h5 or .mrd")
     verb.add_argument("--force", action="store_true", help="replace an existing file")
 
 

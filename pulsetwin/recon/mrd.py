@@ -18,8 +18,8 @@ from pulsetwin.recon import match
 from pulsetwin.recon.mrd_samples import COPY, MrdSamples, column
 from pulsetwin.sequences.geometry import with_sequence
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
-_LABELS = {
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+LABELS = {
     "LIN": "kspace_encode_step_1",
     "PAR": "kspace_encode_step_2",
     "AVG": "average",
@@ -30,7 +30,7 @@ _LABELS = {
     "SET": "set",
     "SEG": "segment",
 }
-_TICK = 2.5e-3
+TICK = 2.5e-3
 
 
 def read(
@@ -125,8 +125,8 @@ def _assemble(path: Path, group: str, header, head: np.ndarray, package) -> RawD
 
 
 def _readouts(path: Path, group: str, keep: np.ndarray, mine: np.ndarray, route, flags) -> Readouts:
-    labels = {name: mine["idx"][field].astype(np.int32) for name, field in _LABELS.items()}
-    time = _TICK * (mine["acquisition_time_stamp"].astype(float) - float(mine["acquisition_time_stamp"][0]))
+    labels = {name: mine["idx"][field].astype(np.int32) for name, field in LABELS.items()}
+    time = TICK * (mine["acquisition_time_stamp"].astype(float) - float(mine["acquisition_time_stamp"][0]))
     dwell = 1e-6 * mine["sample_time_us"].astype(float)
     return Readouts(
         _samples(path, group, keep, mine), route, time, dwell, {k: v for k, v in labels.items() if v.any()}, flags
@@ -222,15 +222,15 @@ def _geometry(header, encoding, head: np.ndarray) -> Geometry:
     return Geometry(
         (1e-3 * size.x, 1e-3 * size.y, 1e-3 * size.z),
         (matrix.x, matrix.y, matrix.z),
-        _LPS_TO_RAS @ axes,
-        1e-3 * centres @ _LPS_TO_RAS,
+        LPS_TO_RAS @ axes,
+        1e-3 * centres @ LPS_TO_RAS,
         str(getattr(position, "value", position) or ""),
     )
 
 
 def _with_sequence(raw: RawData, path: Path, group, head, package, seq, partial: bool, trust_seq: bool) -> RawData:
     noise = _flags(head, package)["noise"]
-    stamps = _TICK * head["acquisition_time_stamp"].astype(float)
+    stamps = TICK * head["acquisition_time_stamp"].astype(float)
     facts = match.RawFacts(path, head["number_of_samples"].astype(np.int64), noise, stamps if stamps.any() else None)
     matched = match.match(facts, seq, partial=partial, trust_seq=trust_seq)
     played = matched.played

@@ -131,5 +131,7 @@ def test_command_line_loop(paths, tmp_path, capsys):
     assert cli.main(["simulate", seq, "--matrix", "24", "-o", scan]) == 2
     assert "--force" in capsys.readouterr().err
     assert cli.main(["recon", scan, "--seq", seq, "-o", out]) == 0
+    assert cli.main(["simulate", seq, "--matrix", "24", "-o", str(tmp_path / "scan.h5")]) == 0
+    assert cli.main(["recon", str(tmp_path / "scan.h5"), "--seq", seq, "-o", out, "--force"]) == 0
     assert cli.main(["simulate", seq, "--phantom", "bran", "-o", str(tmp_path / "other.dat")]) == 2
     assert "brain" in capsys.readouterr().err
