@@ -13,7 +13,9 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 @numba.njit(cache=True, parallel=True, nogil=True)
-def run_voxels(cloud, shift, voxel, field, size, steps, step_start, program, interval, start, recorded, walk_seed):
+def run_voxels(
+    cloud, shift, voxel, field, size, steps, step_start, program, interval, start, recorded, walk_seed, number
+):
     """Return the mean transverse magnetisation of each voxel at each recorded interval end.
 
     Parameters
@@ -43,6 +45,8 @@ def run_voxels(cloud, shift, voxel, field, size, steps, step_start, program, int
         Number of columns of the result.
     walk_seed
         Seed of random walks, 0 for none.
+    number
+        Of the first voxel among all, so that spins walk alike in whatever portions voxels come.
 
     Returns
     -------
@@ -60,7 +64,7 @@ def run_voxels(cloud, shift, voxel, field, size, steps, step_start, program, int
             _run_block(
                 cloud[chunk : chunk + width], shift[first : first + count], voxel[first : first + count],
                 field[first : first + count], size, steps, step_start, program, interval, start,
-                result[first : first + count], walk_seed, first * spins + chunk, 1.0 / spins,
+                result[first : first + count], walk_seed, (number + first) * spins + chunk, 1.0 / spins,
             )  # fmt: skip
     return result
 
@@ -258,7 +262,7 @@ def _walk_interval(m, walk, random, interval):
     root = math.sqrt(interval[0])
     for i in range(LANES):
         step = walk[3 * LANES + i] * root
-        if step > 0:
+        if walk[3 * LANES + i] > 0:
             a, b = _two_normals(random, i)
             c, d = _two_normals(random, i)
             mean_x, mean_y, mean_z = (

@@ -76,7 +76,7 @@ def simulate_isochromats(
     table, field = _voxel_table(voxels)
     program = compile_timeline(timeline, voxels, finite_rf=finite_rf, motion=motion)
     cloud, shift = _points(spins, len(voxels), seed)
-    walking = seed * 2 + 1 if bool((voxels.diffusion > 0).any()) else 0
+    walking = 2 * seed + 1 if bool((voxels.diffusion > 0).any()) else 0
     weights = (voxels.coils.detach() * voxels.proton_density.detach()).to(torch.complex128).numpy()
     size = np.array(voxels.size if voxels.shape == "box" and spins > 1 else (0.0, 0.0, 0.0))
     signal = np.zeros((len(weights), program.recorded), complex)
@@ -85,7 +85,7 @@ def simulate_isochromats(
         here = slice(first, first + count)
         found = _with_threads(
             run_voxels, cloud, shift[here], table[here], field[here], size, program.steps, program.step_start,
-            program.pulses, program.intervals, program.start, program.recorded, walking and walking + first * 2**33,
+            program.pulses, program.intervals, program.start, program.recorded, walking, first,
         )  # fmt: skip
         signal += weights[:, here] @ found
         progress(min(first + count, len(voxels)), len(voxels), "isochromats")

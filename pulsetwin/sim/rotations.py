@@ -16,7 +16,7 @@ from torch import Tensor
 from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.sim.timeline import PulseShape
 
-TOLERANCE = 1e-6
+TOLERANCE = 1e-5
 """Error of a magnetisation of 1 that one pulse may add by joined segments or by splitting off relaxation."""
 
 LANES = 128
@@ -212,10 +212,10 @@ def _step_length(angle: float, turning: float, rate: float, tolerance: float) ->
 
     For a pulse of ``angle = int |w1| dt`` [rad] on spins that turn at up to `turning` [rad/s], errors are near
     ``angle turning^4 h^4 / 720`` by joined segments, whose waveforms vary no faster than spins turn, and
-    ``angle rate turning h^2 / 24`` by splitting off relaxation.
+    ``angle rate turning h^2 / 20`` by splitting off relaxation.
     """
     magnus = (720 * tolerance / max(angle * turning**4, 1e-300)) ** 0.25
-    return min(magnus, math.sqrt(24 * tolerance / max(angle * rate * turning, 1e-300)))
+    return min(magnus, math.sqrt(20 * tolerance / max(angle * rate * turning, 1e-300)))
 
 
 def _grid(ends: np.ndarray, h: float) -> np.ndarray:
