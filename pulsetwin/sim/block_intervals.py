@@ -75,11 +75,14 @@ def cut_blocks(seq: SeqFile) -> Intervals:
     end, in_pulse, sampled, centered, simple = (
         np.concatenate([getattr(cut, name) for cut in cuts]) for name in _Cuts.__slots__
     )
-    begin = np.concatenate([np.append(0.0, cut.end)[:-1] for cut in cuts])
+    begin = np.append(0.0, end)[: len(end)]
+    begin[start[count > 0]] = 0.0
+    free = ~(sampled | centered)
+    joins = simple & (free | np.append(True, free)[: len(free)] | (begin == 0))
     owner = np.repeat(np.arange(len(seq)), count[kind])
-    moment, steady = np.empty((len(index), 3)), simple[index]
+    moment, steady = np.empty((len(index), 3)), np.ones(len(index), bool)
     for axis in range(3):
-        moment[:, axis], constant = _axis(seq, axis, kind, begin, end, start, count)
+        moment[:, axis], constant = _axis(seq, axis, kind, begin, end, joins, start, count)
         steady &= constant
     turned = np.nonzero(seq.rotation[owner] != NONE)[0]
     if len(turned):
@@ -192,17 +195,23 @@ def _corners(gradients: GradientEvents, events: Array) -> tuple[Array, bool]:
 
 
 def _axis(
-    seq: SeqFile, axis: int, kind: Array, begin: Array, end: Array, start: Array, count: Array
+    seq: SeqFile, axis: int, kind: Array, begin: Array, end: Array, joins: Array, start: Array, count: Array
 ) -> tuple[Array, Array]:
-    """Return the moment [1/m] of each interval along one axis, unrotated, and whether the gradient is constant."""
+    """Return the moment [1/m] of each interval along one axis, unrotated, and whether it `joins` and is constant."""
     event = seq.events[:, GX + axis]
     number, first = codes(event, kind)
     size = count[kind[first]]
     pattern = spread(start[kind[first]], size)
     own = np.repeat(event[first], size)
-    times = np.stack((begin, end, 0.75 * begin + 0.25 * end, 0.25 * begin + 0.75 * end))[:, pattern]
-    total = moment_at(seq.gradients, own, times[:2].T)
-    inside = amplitude_at(seq.gradients, own, times[2:].T)
-    constant = np.abs(inside[:, 0] - inside[:, 1]) <= 1e-9 * np.abs(inside).max(initial=0)
-    place = spread((np.cumsum(size) - size)[number], size[number])
-    return (total[:, 1] - total[:, 0])[place], constant[place]
+    total = moment_at(seq.gradients, own, end[pattern, None])[:, 0]
+    moment = np.diff(total, prepend=0.0)
+    heads = np.cumsum(size) - size
+    moment[heads[size > 0]] = total[heads[size > 0]]
+    constant = joins[pattern]
+    asked = np.nonzero(constant)[0]
+    here, there = begin[pattern[asked]], end[pattern[asked]]
+    inside = np.stack((0.75 * here + 0.25 * there, 0.25 * here + 0.75 * there), 1)
+    value = amplitude_at(seq.gradients, own[asked], inside)
+    constant[asked] = np.abs(value[:, 0] - value[:, 1]) <= 1e-9 * np.abs(value).max(initial=0)
+    place = spread(heads[number], size[number])
+    return moment[place], constant[place]

@@ -369,6 +369,15 @@ def test_quiet_blocks_are_joined_and_corners_kept():
     assert line.start_time == pytest.approx(7.6e-3, abs=1e-12)
 
 
+@pytest.mark.parametrize("columns", ["{} 0 0", "0 {} 0", "0 0 {}"])
+def test_blocks_that_differ_in_the_ramps_of_one_axis_are_cut_each_in_its_own_way(tmp_path, columns):
+    trap = "1 1000 100 500 100 0\n2 1000 200 400 100 0\n"
+    blocks = "1 120 1 0 0 0 0 0\n" + "".join(f"{n} 70 0 {columns.format(n - 1)} 0 0\n" for n in (2, 3))
+    line = hand_written(tmp_path, "1.5.0", blocks, rf=BLOCK_PULSE, trap=trap, shapes=LONG)
+    expected = np.array([500, 100, 100, 500, 100, 200, 400, 100]) * 1e-6
+    np.testing.assert_allclose(line.duration, expected, atol=1e-12)
+
+
 def test_long_waveforms_are_cut_into_few_pieces_that_keep_the_diffusion_weighting():
     seq = pp.Sequence(made.SYSTEM)
     seq.add_block(pp.make_block_pulse(0.2, duration=1e-3, system=made.SYSTEM, use="excitation", delay=100e-6))
