@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pulsetwin.sim.graph import EDGE_SIGN, K_GRID, PLUS, Z0, Graph
-from pulsetwin.sim.timeline import Timeline
+from pulsetwin.sim.timeline import Timeline, equal_readouts
+from pulsetwin.sim.voxel_transform import voxel_transform
 
 _WEAK = 1e-9  # of the voxel's transform, below which a state has no signal
 
@@ -32,8 +33,8 @@ class Readout:
     groups
         Groups seen by these samples, int64 ``[group]``.
     weight
-        Transform of the voxel at each group's k, 0 for samples on the other side of the group's echo,
-        ``[group, sample]``.
+        Transform of the voxel at each group's k, and its slope [m] to kx, ky, kz if k carries gradients, 0 for
+        samples on the other side of the group's echo, ``[group, 1 or 4, sample]``.
     sample
         Number of each sample in the timeline, int64 ``[group, sample]``.
     """
@@ -59,9 +60,11 @@ class Tables:
         b value of each state's repetition [s/m^2], ``[state]``.
     row_time
         Length of each row's repetition [s], 0 for the first, ``[pulse + 1]``.
+    b_slope
+        Derivative of `b` to the state's kx, ky, kz, without gradients of its own, ``[state, 3]``.
     edge_shift
         k and tau that each edge brings minus those of the child, ``[edge, 4]``: about 0, but not their gradients, which
-        are those of the path. None if the timeline's durations and moments carry no gradient.
+        are those of the path. None if no paths meet, or the timeline's durations and moments carry no gradients.
     entry_state, entry_group
         int64 ``[entry]``.
     entry_place
@@ -70,6 +73,8 @@ class Tables:
         From the pulse to the reference sample [s], ``[entry]``.
     entry_b
         b from the pulse to the middle of the readout [s/m^2], ``[entry]``.
+    entry_slope
+        Derivative of `entry_b` to the state's kx, ky, kz, ``[entry, 3]``.
     entry_side
         1 after the echo, -1 before it, ``[entry]``.
     entry_start, group_start
@@ -80,6 +85,7 @@ class Tables:
 
     start: Tensor
     b: Tensor
+    b_slope: Tensor
     row_time: Tensor
     edge_shift: Tensor | None
     entry_state: Tensor
@@ -87,33 +93,11 @@ class Tables:
     entry_place: Tensor
     entry_time: Tensor
     entry_b: Tensor
+    entry_slope: Tensor
     entry_side: Tensor
     entry_start: NDArray[np.int64]
     group_start: NDArray[np.int64]
     readouts: tuple[Readout, ...]
-
-
-def voxel_transform(k: Tensor, size: tuple[float, float, float], shape: str) -> Tensor:
-    """Return the Fourier transform of a voxel, normalised to 1 at k = 0.
-
-    ``box``: ``prod sinc(k_j size_j)``. ``sinc``: 1 up to the Nyquist limit ``k_Ny = 1 / (2 size)`` and 0 beyond, by
-    ``prod sigmoid(100 (k_Ny - |k| + 0.5))`` with k in 1/m, so that the limit itself counts. ``point``: 1.
-
-    Parameters
-    ----------
-    k
-        ``[*batch, 3]`` [1/m].
-    size
-        Edges of the voxel [m]; an edge of 0 dephases nothing.
-    shape
-        One of `sim.phantom.VOXEL_SHAPES`.
-    """
-    if shape == "point":
-        return torch.ones_like(k[..., 0])
-    edges = torch.tensor(size, dtype=k.dtype, device=k.device)
-    if shape == "box":
-        return torch.sinc(k * edges).prod(-1)
-    return torch.sigmoid(100 * (0.5 / edges - k.abs() + 0.5)).prod(-1)
 
 
 def graph_tables(
@@ -124,6 +108,7 @@ def graph_tables(
     start = _places(graph, path.row[:, :4])
     moves = start.requires_grad
     entries = _entries(graph, timeline, start.detach(), path.sample[:, :4].detach(), None if moves else (size, shape))
+    merges = len(graph.edge_type) >= graph.states
     keys = [entries.readout, entries.split, entries.side]
     if shape != "point":  # states of one k share their weights, but for the gradients of their paths
         place = np.rint(start.detach().numpy()[entries.state, :3] / K_GRID).astype(np.int64)
@@ -132,12 +117,14 @@ def graph_tables(
     rows = _row_of(graph).numpy()
     edges = np.arange(graph.rows + 1)
     state, sample = torch.from_numpy(entries.state), torch.from_numpy(entries.reference)
+    middle = path.sample[torch.from_numpy(entries.middle)]
+    b, slope = _b_values(graph, start, path)
     return Tables(
-        start=start, b=_b_values(graph, start, path), row_time=_at_row(path.row[:, 3], torch.arange(graph.rows)),
-        edge_shift=_edge_shifts(graph, start, path.row[:, :4]) if moves else None,
+        start=start, b=b, b_slope=slope, row_time=_at_row(path.row[:, 3], torch.arange(graph.rows)),
+        edge_shift=_edge_shifts(graph, start, path.row[:, :4]) if moves and merges else None,
         entry_state=state, entry_group=torch.from_numpy(group.reshape(-1)),
         entry_place=start[state] + path.sample[sample, :4], entry_time=path.sample[sample, 3],
-        entry_b=_b_value(start[state, :3], path.sample[torch.from_numpy(entries.middle)]),
+        entry_b=_b_value(start[state, :3], middle), entry_slope=_b_slope(start[state, :3], middle),
         entry_side=torch.from_numpy(entries.side).double(),
         entry_start=np.searchsorted(rows[entries.state], edges),
         group_start=np.searchsorted(rows[entries.state[first]], edges),
@@ -186,11 +173,17 @@ def _b_value(k: Tensor, path: Tensor) -> Tensor:
     return 4 * torch.pi**2 * ((k * k).sum(1) * path[:, 3] + (k * path[:, 4:7]).sum(1) + path[:, 7])
 
 
-def _b_values(graph: Graph, start: Tensor, path: _Path) -> Tensor:
-    """Return b of each state over its repetition: along the path if transverse, of a constant k if longitudinal."""
-    whole = _at_row(path.row, _row_of(graph))
-    still = 4 * torch.pi**2 * (start[:, :3] ** 2).sum(1) * whole[:, 3]
-    return torch.where(torch.from_numpy(graph.kind == PLUS), _b_value(start[:, :3], whole), still)
+def _b_slope(k: Tensor, path: Tensor) -> Tensor:
+    """Return the derivative of `_b_value` to `k`, itself without gradients."""
+    return (4 * torch.pi**2 * (2 * k * path[:, 3:4] + path[:, 4:7])).detach()
+
+
+def _b_values(graph: Graph, start: Tensor, path: _Path) -> tuple[Tensor, Tensor]:
+    """Return b of each state over its repetition and its slope: of constant k for longitudinal states."""
+    whole, k = _at_row(path.row, _row_of(graph)), start[:, :3]
+    moves = torch.from_numpy(graph.kind == PLUS)[:, None] | (torch.arange(8) == 3)
+    whole = torch.where(moves, whole, 0)
+    return _b_value(k, whole), _b_slope(k, whole)
 
 
 def _row_of(graph: Graph) -> Tensor:
@@ -251,9 +244,9 @@ def _readouts(
     timeline: Timeline, start: Tensor, sample_place: Tensor, groups: _Entries, size: tuple[float, float, float],
     shape: str,
 ) -> Iterator[Readout]:  # fmt: skip
-    """Yield the distinct readouts; those of equal numbers are one only if no gradient tells them apart."""
+    """Yield the distinct readouts; equal ones are one only if no gradient tells them apart."""
     begin = timeline.readout_start.cpu().numpy()
-    alike = np.arange(len(begin) - 1) if start.requires_grad else timeline.readout_shape.cpu().numpy()
+    alike = np.arange(len(begin) - 1) if start.requires_grad else _alike(timeline)
     _, number = np.unique(np.stack((alike[groups.readout], groups.split), 1), axis=0, return_inverse=True)
     for index in range(int(number.max(initial=-1)) + 1):
         member = np.flatnonzero(number.reshape(-1) == index)
@@ -264,5 +257,24 @@ def _readouts(
         seen = (np.arange(count) >= one.split[:, None]) == (one.side[:, None] > 0)
         yield Readout(
             place=sample_place[sample[0]] - sample_place[one.reference[0]], groups=torch.from_numpy(member),
-            weight=voxel_transform(k, size, shape) * torch.from_numpy(seen), sample=sample,
+            weight=_weights(k, size, shape) * torch.from_numpy(seen)[:, None], sample=sample,
         )  # fmt: skip
+
+
+def _alike(timeline: Timeline) -> NDArray[np.int64]:
+    """Return equal numbers for equal readouts: found anew, as those of the timeline may be older than its moments."""
+    values = (timeline.duration, timeline.moment, timeline.sample_interval, timeline.readout_start)
+    return equal_readouts(*(value.cpu() for value in values)).numpy()
+
+
+def _weights(k: Tensor, size: tuple[float, float, float], shape: str) -> Tensor:
+    """Return a voxel's transform at `k` ``[group, sample, 3]``, and its slopes if `k` carries gradients."""
+    value = voxel_transform(k, size, shape)
+    if not k.requires_grad:
+        return value[:, None]
+    if shape == "point":
+        return torch.cat((value[:, None], torch.zeros_like(k).movedim(-1, 1)), 1)
+    with torch.enable_grad():
+        place = k.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(voxel_transform(place, size, shape).sum(), place)
+    return torch.cat((value[:, None], slope.movedim(-1, 1)), 1)

@@ -69,7 +69,7 @@ class _Slot:
     plus: bool
     factor: int
     source: Tensor
-    shift: Tensor | None
+    shift: Tensor | None  # k and tau of the edge less those of the child
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,11 +83,13 @@ class _Row:
     shim: Tensor | None
     time: Tensor
     b: Tensor
+    b_slope: Tensor
     entry_state: Tensor
     entry_group: Tensor
     entry_place: Tensor
     entry_time: Tensor
     entry_b: Tensor
+    entry_slope: Tensor
     entry_side: Tensor
     groups: int
 
@@ -105,8 +107,8 @@ def graph_signal(
     dtype
         ``torch.complex64`` or ``torch.complex128``.
     probes
-        If given, every repetition's amplitudes after its pulse ``[state, voxel]`` are appended to it, for gradients to
-        be taken; the first are a leaf of the autograd graph. All voxels are then one chunk.
+        If given, every repetition's amplitudes after its pulse ``[state, 1, voxel]`` are appended to it, for gradients
+        to be taken; the first are a leaf of the autograd graph. All voxels are then one chunk.
     """
     tissue = Tissue.of(voxels, dtype)
     rows = _rows(graph, tables, timeline, voxels.position.device)
@@ -134,7 +136,8 @@ def _chunk(graph: Graph, tables: Tables, voxels: int, taped: bool, dtype: torch.
     edges, entries = np.diff(graph.edge_start[graph.row_start]), np.diff(tables.entry_start)
     held = (edges.sum() + entries.sum()) if taped else (edges.max() + entries.max())
     samples = sum(len(readout.place) for readout in tables.readouts)
-    numbers = 6 * int(held) + 2 * int(tables.group_start[-1]) + 2 * (samples if taped else 1)
+    orders = 1 if tables.edge_shift is None else 5
+    numbers = 6 * orders * int(held) + 2 * orders * int(tables.group_start[-1]) + 2 * (samples if taped else 1)
     return max(1, min(voxels, (_TAPE if taped else _MEMORY) // (numbers * dtype.itemsize)))
 
 
@@ -146,8 +149,9 @@ def _rows(graph: Graph, tables: Tables, timeline: Timeline, device: torch.device
         entry = slice(tables.entry_start[r], tables.entry_start[r + 1])
         group = tables.group_start[r : r + 2]
         here = {"entry_state": tables.entry_state[entry] - begin, "entry_group": tables.entry_group[entry] - group[0]}
-        here |= {name: getattr(tables, name)[entry] for name in ("entry_place", "entry_time", "entry_b", "entry_side")}
-        here |= {"time": tables.row_time[r], "b": tables.b[begin:end]}
+        names = ("entry_place", "entry_time", "entry_b", "entry_slope", "entry_side")
+        here |= {name: getattr(tables, name)[entry] for name in names}
+        here |= {"time": tables.row_time[r], "b": tables.b[begin:end], "b_slope": tables.b_slope[begin:end]}
         here |= {"flip_angle": timeline.flip_angle[r - 1], "phase": timeline.phase[r - 1]}
         rows.append(
             _Row(
@@ -187,8 +191,14 @@ def _slots(graph: Graph, row: int, shifts: Tensor | None, device: torch.device) 
 def _chunk_signal(
     rows: list[_Row], tables: Tables, tissue: Tissue, samples: int, probes: list[Tensor] | None
 ) -> Tensor:
-    """Return the signal ``[coil, sample]`` of the voxels of `tissue`, without the receiver's phase."""
-    amplitude = torch.ones_like(tissue.coils[:1])
+    """Return the signal ``[coil, sample]`` of the voxels of `tissue`, without the receiver's phase.
+
+    Amplitudes are ``[state, order, voxel]``. Where paths of different gradients meet, order 0 is followed by the first
+    moments of the paths' k and tau about those of the state: about 0, but not their gradients.
+    """
+    amplitude = torch.ones_like(tissue.coils[:1])[:, None]
+    if rows and rows[0].slots[0].shift is not None:
+        amplitude = torch.cat((amplitude, torch.zeros_like(amplitude).expand(-1, 4, -1)), 1)
     groups = []
     for row in rows:
         amplitude = _pulse(amplitude, row, tissue)
@@ -207,15 +217,16 @@ def _chunk_signal(
         decay = -place[:, 3:].to(tissue.t1.dtype) / tissue.t2 - place[:, 3:].abs().to(tissue.t1.dtype) / tissue.t2_prime
         encoding = torch.polar(torch.exp(decay), tissue.phasor(place))
         encoding = (tissue.coils[:, None] * encoding).reshape(-1, encoding.shape[1])
-        seen = (received[readout.groups.to(encoding.device)] @ encoding.T).reshape(-1, len(tissue.coils), len(place))
-        seen = seen * readout.weight.to(encoding.device, tissue.t1.dtype)[:, None]
+        seen = received[readout.groups.to(encoding.device)] @ encoding.T
+        seen = seen.reshape(*seen.shape[:2], len(tissue.coils), len(place))
+        weight = readout.weight[:, : seen.shape[1], None].to(encoding.device, tissue.t1.dtype)
         target = readout.sample.to(encoding.device).flatten()
-        signal = signal.index_add(1, target, seen.transpose(0, 1).flatten(1))
+        signal = signal.index_add(1, target, (seen * weight).sum(1).transpose(0, 1).flatten(1))
     return signal
 
 
 def _pulse(amplitude: Tensor, row: _Row, tissue: Tissue) -> Tensor:
-    """Return the amplitudes ``[state, voxel]`` after the pulse of those at the end of the repetition before it."""
+    """Return the amplitudes after the pulse of those at the end of the repetition before it."""
     b1 = tissue.b1.sum(0) if row.shim is None else row.shim.to(tissue.b1.dtype) @ tissue.b1
     strength = b1.abs()
     angle = row.flip_angle.to(strength.dtype) * strength
@@ -224,13 +235,14 @@ def _pulse(amplitude: Tensor, row: _Row, tissue: Tissue) -> Tensor:
     sine, half = torch.sin(angle), torch.sin(angle / 2).square()
     to_z = -0.5j * sine * turn.conj()
     factors = (-1j * sine * turn, 1 - half, half * turn * turn, torch.cos(angle), to_z, to_z.conj())
-    sources = torch.cat((amplitude, amplitude.conj(), torch.zeros_like(amplitude[:1])))
+    mirrored = torch.cat((amplitude[:, :1], -amplitude[:, 1:]), 1).conj()  # k and tau change their sign
+    sources = torch.cat((amplitude, mirrored, torch.zeros_like(amplitude[:1])))
     made: dict[bool, Tensor] = {}
     for slot in row.slots:
         part = sources[slot.source] * factors[slot.factor]
-        if slot.shift is not None:  # the first order of exp(-2 pi i shift) is enough, as it is 0 but for rounding
-            turns = slot.shift[:, :3] @ tissue.position.T + slot.shift[:, 3:] * tissue.b0
-            part = part - 2j * torch.pi * turns.to(strength.dtype) * part
+        if slot.shift is not None:
+            moved = part[:, 1:] + slot.shift.to(strength.dtype)[:, :, None] * part[:, :1]
+            part = torch.cat((part[:, :1], moved), 1)
         made[slot.plus] = made[slot.plus] + part if slot.plus in made else part
     return torch.cat((made[False], made[True])) if True in made else made[False]
 
@@ -238,22 +250,43 @@ def _pulse(amplitude: Tensor, row: _Row, tissue: Tissue) -> Tensor:
 def _evolved(amplitude: Tensor, row: _Row, tissue: Tissue) -> Tensor:
     """Return the amplitudes at the end of the repetition; k, tau and the phases that go with them stay outside."""
     time = row.time.to(tissue.t1.dtype)
-    spread = torch.exp(-row.b[1:, None].to(time.dtype) * tissue.diffusion)
-    regrown = amplitude[:1] * torch.exp(-time / tissue.t1) - torch.expm1(-time / tissue.t1)
-    longitudinal = amplitude[1 : row.plus] * spread[: row.plus - 1] * torch.exp(-time / tissue.t1)
-    transverse = amplitude[row.plus :] * spread[row.plus - 1 :] * torch.exp(-time / tissue.t2)
-    return torch.cat((regrown, longitudinal, transverse))
+    if amplitude.shape[1] > 1:
+        slope = row.b_slope.to(time.dtype)
+        amplitude = _along(amplitude, tuple(-slope[:, j : j + 1] * tissue.diffusion for j in range(3)))
+    spread = torch.exp(-row.b[1:, None].to(time.dtype) * tissue.diffusion)[:, None]
+    still, turned = amplitude[1 : row.plus], amplitude[row.plus :]
+    longitudinal, transverse = torch.exp(-time / tissue.t1), torch.exp(-time / tissue.t2)
+    equilibrium = amplitude[:1] * longitudinal
+    regrown = equilibrium[:, :1] - torch.expm1(-time / tissue.t1)
+    still, turned = still * spread[: row.plus - 1] * longitudinal, turned * spread[row.plus - 1 :] * transverse
+    return torch.cat((torch.cat((regrown, equilibrium[:, 1:]), 1), still, turned))
+
+
+def _along(amplitude: Tensor, slopes: tuple[Tensor, ...]) -> Tensor:
+    """Return amplitudes whose order 0 has gained the first moments times the `slopes` of what multiplies it."""
+    gained = amplitude[:, 0]
+    for order, slope in enumerate(slopes, 1):
+        gained = gained + slope * amplitude[:, order]
+    return torch.cat((gained[:, None], amplitude[:, 1:]), 1)
 
 
 def _emitted(amplitude: Tensor, row: _Row, tissue: Tissue) -> Tensor:
-    """Return the sums of the transverse states that share k and readout, ``[group, voxel]``, at reference samples."""
+    """Return sums of the transverse states that share k and readout at reference samples, ``[group, order, voxel]``.
+
+    Their orders are 0 and the first moments of k, which the slope of the voxel's transform multiplies.
+    """
     real = tissue.t1.dtype
-    tau = (row.entry_side * row.entry_place[:, 3]).to(real)
-    decay = -row.entry_time.to(real)[:, None] / tissue.t2 - tau[:, None] / tissue.t2_prime
+    side, place = row.entry_side.to(real)[:, None], row.entry_place
+    decay = -row.entry_time.to(real)[:, None] / tissue.t2 - side * place[:, 3:].to(real) / tissue.t2_prime
     decay = decay - row.entry_b.to(real)[:, None] * tissue.diffusion
-    seen = amplitude[row.entry_state] * torch.polar(torch.exp(decay), tissue.phasor(row.entry_place))
+    seen = amplitude[row.entry_state]
+    if seen.shape[1] > 1:
+        slope, turns = row.entry_slope.to(real), torch.cat((tissue.position.T, tissue.b0[None])).to(real)
+        slopes = [-2j * torch.pi * turns[j] - slope[:, j : j + 1] * tissue.diffusion for j in range(3)]
+        seen = _along(seen, (*slopes, -2j * torch.pi * turns[3] - side / tissue.t2_prime))[:, :4]
+    seen = seen * (torch.polar(torch.exp(decay), tissue.phasor(place)) * tissue.proton_density)[:, None]
     if row.groups < len(seen):  # index_add is slow on complex numbers
-        parts = torch.view_as_real(seen * tissue.proton_density).flatten(1)
+        parts = torch.view_as_real(seen).flatten(1)
         grouped = parts.new_zeros(row.groups, parts.shape[1]).index_add(0, row.entry_group, parts)
-        return torch.view_as_complex(grouped.reshape(row.groups, -1, 2))
-    return seen[torch.argsort(row.entry_group)] * tissue.proton_density
+        return torch.view_as_complex(grouped.reshape(row.groups, *seen.shape[1:], 2))
+    return seen[torch.argsort(row.entry_group)]

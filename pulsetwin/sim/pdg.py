@@ -57,8 +57,7 @@ def simulate_graphs(
     """Return the signal of voxels with instantaneous pulses, T2', diffusion, and B1 of any number of channels.
 
     Differentiable in the timeline's flip angles, phases, durations, moments and sample phases, and in every map of the
-    voxels. Where paths of equal k meet in a state, phase and amplitude carry the gradient of each path; the dephasing
-    within a voxel, T2' and diffusion that of the strongest one.
+    voxels. Where paths of equal k and tau meet in a state, each keeps its own gradient to durations and moments.
 
     Parameters
     ----------

@@ -58,7 +58,9 @@ def state_signals(
             slopes = torch.autograd.grad(along, amplitudes, retain_graph=True, allow_unused=True)
             for change, slope, m in zip(changes[1:], slopes, amplitudes, strict=True):
                 if slope is not None:
-                    change += 2 / probes * (slope.conj() * m).real.double().sum(1).square().detach().cpu().numpy()
+                    change += (
+                        2 / probes * (slope.conj() * m).real.double().flatten(1).sum(1).square().detach().cpu().numpy()
+                    )
     signal = signal.detach()
     return np.sqrt(np.concatenate(changes)) / max(float(signal.norm()), 1e-30), signal
 

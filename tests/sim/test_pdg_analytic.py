@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from pulsetwin.sim.graph_tables import voxel_transform
 from pulsetwin.sim.pdg import simulate_graphs
 from pulsetwin.sim.phantom import Voxels
 from pulsetwin.sim.timeline import Timeline
+from pulsetwin.sim.voxel_transform import voxel_transform
 from tests.sim import graph_cases as cases
 
 SIZE = 0.002  # a spoiler of 1 / SIZE dephases a voxel by a whole turn

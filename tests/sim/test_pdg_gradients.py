@@ -75,3 +75,34 @@ def test_flip_angles_of_zero_have_gradients():
     found = simulate_graphs(line, voxels, dtype=torch.complex128).signal.real.sum()
     expected = cases.spins(line, voxels).real.sum()
     assert torch.allclose(torch.autograd.grad(found, angle)[0], torch.autograd.grad(expected, angle)[0], rtol=1e-9)
+
+
+def test_readouts_that_changed_are_not_taken_for_equal():
+    line, voxels = cases.flash(), cases.row_of_voxels()
+    changed = replace(line, moment=line.moment * (1 + 0.1 * torch.arange(len(line.moment))[:, None] / len(line.moment)))
+    found = simulate_graphs(changed, voxels, dtype=torch.complex128).signal
+    assert (found - cases.spins(changed, voxels)).norm() < 1e-6 * found.norm()
+
+
+@pytest.mark.parametrize("make", [cases.flash, cases.rare, cases.bssfp])
+@pytest.mark.parametrize(("name", "step"), [("moment", 0.05), ("duration", 1e-5)])
+def test_merged_paths_against_graphs_in_which_they_part(make, name, step):
+    """Steps above the merging grid: dephasing in the voxel, T2' and diffusion of each path, by graphs built anew."""
+    line = make(6, 3)
+    ramp = torch.linspace(0.5, 1, 5, dtype=torch.float64)
+    voxels = replace(cases.row_of_voxels(5), t2_prime=0.02 * ramp, diffusion=2e-6 * ramp, shape="box")
+    value = getattr(line, name)
+    along = torch.rand(value.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64) - 0.5
+
+    def total(x):
+        found = simulate_graphs(replace(line, **{name: x}), voxels, dtype=torch.complex128)
+        weight = torch.randn(found.signal.shape, generator=torch.Generator().manual_seed(3), dtype=torch.complex128)
+        return (weight.conj() * found.signal).real.sum(), found.states
+
+    variable = value.clone().requires_grad_()
+    whole, merged = total(variable)
+    slope = float((torch.autograd.grad(whole, variable)[0] * along).sum())
+    sides = [total(value + shift * step * along) for shift in (-2, -1, 1, 2)]
+    assert min(states for _, states in sides) > 1.2 * merged
+    (a, b, c, d) = (float(side) for side, _ in sides)
+    assert (a - 8 * b + 8 * c - d) / (12 * step) == pytest.approx(slope, rel=1e-3)
