@@ -124,3 +124,41 @@ def test_probes_estimate_what_a_state_adds():
         less = select_states(graph, np.arange(graph.states) != state, sampled_rows(timeline))
         change = relative(simulate_graphs(timeline, voxels, dtype=torch.complex128, graph=less).signal, whole)
         assert estimate[state] == pytest.approx(change, rel=0.25, abs=1e-6)
+
+
+def test_timelines_at_the_edge():
+    """No samples at all, a pulse with nothing after it, a single sample."""
+    voxels = cases.row_of_voxels()
+    silent = cases.unstructured(3, 1)
+    assert silent.samples == 0
+    assert simulate_graphs(silent, voxels).signal.shape == (2, 0)
+    assert simulate_graphs(silent, voxels, tol=0.1).signal.shape == (2, 0)
+    line = cases.unstructured(3, 4)
+    composite = replace(
+        line, flip_angle=torch.cat((line.flip_angle[:1], line.flip_angle)),
+        phase=torch.cat((line.phase, line.phase[:1])), frequency=torch.zeros(4, dtype=torch.float64), shape=torch.full((4,), -1),
+        interval_start=torch.cat((torch.zeros(1, dtype=torch.int64), line.interval_start)),
+    )  # fmt: skip
+    found = simulate_graphs(composite, voxels, dtype=torch.complex128).signal
+    assert relative(found, cases.spins(composite, voxels)) < 1e-10
+    one = replace(
+        line, sample_interval=line.sample_interval[:1], sample_phase=line.sample_phase[:1],
+        readout_start=torch.tensor([0, 1]), readout_shape=torch.tensor([0]),
+    )  # fmt: skip
+    assert relative(simulate_graphs(one, voxels, dtype=torch.complex128).signal, cases.spins(one, voxels)) < 1e-10
+
+
+def test_voxels_of_single_precision_and_nothing_in_transmission():
+    timeline, voxels = cases.flash(), cases.row_of_voxels()
+    names = ("proton_density", "t1", "t2", "t2_prime", "diffusion", "b0", "position")
+    single = replace(voxels, **{name: getattr(voxels, name).float() for name in names})
+    assert relative(simulate_graphs(timeline, single).signal, cases.spins(timeline, voxels)) < 1e-5
+    dark = replace(voxels, b1=torch.zeros_like(voxels.b1))
+    assert simulate_graphs(timeline, dark).signal.abs().max() == 0
+
+
+def test_many_pulses_stay_accurate_in_single_precision():
+    timeline = cases.flash(100, 4)
+    voxels = replace(cases.row_of_voxels(), t2_prime=torch.full((32,), 0.05).double(), shape="box")
+    exact = simulate_graphs(timeline, voxels, dtype=torch.complex128).signal
+    assert relative(simulate_graphs(timeline, voxels).signal, exact) < 2e-5
