@@ -193,7 +193,7 @@ def turned(m: np.ndarray, flip: float, phase: float) -> np.ndarray:
     )
 
 
-def finite(line: Timeline, pulse: int, position: np.ndarray, offset: float = 0.0) -> np.ndarray:
+def finite(line: Timeline, pulse: int, position: np.ndarray, offset: np.ndarray | float = 0.0) -> np.ndarray:
     """M+ and Mz after the shape of one pulse, for spins at `position` ``[spin, 3]`` that begin along z."""
     shape = line.shapes[int(line.shape[pulse])]
     scale = float(line.flip_angle[pulse]) / shape.flip_angle
@@ -261,8 +261,7 @@ def test_a_pulse_whose_phase_runs_turns_as_pulseq_writes_it(dwell, tolerance):
     seq.add_block(rf)
     line = timeline_from_seq(seq)
     offset = np.linspace(-3000, 3000, 41)
-    still = np.zeros((1, 3))
-    m = np.concatenate([finite(line, 0, still, one) for one in offset], 1)
+    m = finite(line, 0, np.zeros((41, 3)), offset)
     after = float(line.shapes[0].duration.sum()) - rf.t[-1] - dwell / 2
     expected = literal(rf, np.broadcast_to(offset, (len(rf.t), 41)))
     expected[0] *= np.exp(2j * np.pi * offset * after)
@@ -378,6 +377,17 @@ def test_blocks_that_differ_in_the_ramps_of_one_axis_are_cut_each_in_its_own_way
     np.testing.assert_allclose(line.duration, expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("order", ["1 2", "2 1"])
+def test_a_ramp_is_not_joined_with_a_plateau_of_its_mean(tmp_path, order):
+    shapes = LONG + "shape_id 2\nnum_samples 2\n0\n1\nshape_id 3\nnum_samples 2\n0\n50\n"
+    shapes += "shape_id 4\nnum_samples 2\n1\n1\n"
+    gradients = "1 2000 0 2000 2 3 0\n2 1000 1000 1000 4 3 0\n"
+    blocks = "1 120 1 0 0 0 0 0\n" + "".join(f"{n} 50 0 {g} 0 0 0 0\n" for n, g in enumerate(order.split(), 2))
+    line = hand_written(tmp_path, "1.5.0", blocks, rf=BLOCK_PULSE, gradients=gradients, shapes=shapes)
+    np.testing.assert_allclose(line.duration, np.array([500, 100, 500, 500]) * 1e-6, atol=1e-12)
+    np.testing.assert_allclose(line.moment[2:, 0], [0.5, 0.5])
+
+
 def test_long_waveforms_are_cut_into_few_pieces_that_keep_the_diffusion_weighting():
     seq = pp.Sequence(made.SYSTEM)
     seq.add_block(pp.make_block_pulse(0.2, duration=1e-3, system=made.SYSTEM, use="excitation", delay=100e-6))
@@ -421,6 +431,19 @@ def test_phases_of_samples(tmp_path):
     expected = 0.3 + 3 * full + 2 * np.pi * (1000 + 2 * full) * time + [0.1, 0.4, 0.2]
     np.testing.assert_allclose(line.sample_phase, expected, atol=1e-9)
     np.testing.assert_allclose(ends(line)[line.sample_interval.numpy()], 2e-3 + 40e-6 + time, atol=1e-12)
+
+
+def test_a_receiver_at_the_frequency_of_a_place_hears_it_at_rest():
+    seq = pp.Sequence(made.SYSTEM)
+    seq.add_block(pp.make_block_pulse(0.3, duration=0.4e-3, system=made.SYSTEM, use="excitation", delay=100e-6))
+    read = pp.make_trapezoid("x", flat_area=320, flat_time=3.2e-3, system=made.SYSTEM)
+    place = 0.043
+    adc = pp.make_adc(64, duration=3.2e-3, delay=read.rise_time, system=made.SYSTEM, freq_offset=place * read.amplitude)
+    seq.add_block(read, adc)
+    line = timeline_from_seq(seq)
+    k = line.moment.numpy()[:, 0].cumsum()[line.sample_interval.numpy()]
+    heard = np.exp(-2j * np.pi * k * place + 1j * line.sample_phase.numpy())
+    np.testing.assert_allclose(heard / heard[0], 1, atol=1e-4)
 
 
 def test_offsets_in_ppm_need_a_field(tmp_path):
