@@ -32,7 +32,7 @@ def run_voxels(
     size
         Edges of the voxels, 0 for points [m], ``[3]``.
     steps, step_start
-        Steps of each played pulse as from `rotations.pulse_steps`, and where those of each begin ``[played + 1]``.
+        Steps of each played pulse as from `pulse_steps.pulse_steps`, and where those of each begin ``[played + 1]``.
     program
         Of each pulse ``[pulse, 11]``: which it plays, phase before and after its map [rad], time until the next
         pulse [s], gradient moment before and after its centre [1/m], duration [s].
@@ -151,8 +151,13 @@ def _slot_factors(interval, lane):
 def _factors(out, interval, lane):
     """Write what an interval multiplies transverse magnetisation with."""
     duration, x, y, z, extra = interval[0], interval[1], interval[2], interval[3], interval[4]
+    rate, kept = -1.0, 0.0
     for i in range(LANES):
-        out[i] = math.exp(-lane[5 * LANES + i] * duration)
+        # Spins of a voxel share T2 and lie side by side.
+        if lane[5 * LANES + i] != rate:
+            rate = lane[5 * LANES + i]
+            kept = math.exp(-rate * duration)
+        out[i] = kept
     for i in range(LANES):
         moved = x * lane[i] + y * lane[LANES + i] + z * lane[2 * LANES + i]
         c, s = turn(moved + lane[3 * LANES + i] * duration + extra)

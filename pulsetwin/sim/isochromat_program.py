@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pulsetwin.errors import ProtocolError
 from pulsetwin.sim.phantom import Voxels
-from pulsetwin.sim.rotations import hard_step, nominal_scale, pulse_steps
+from pulsetwin.sim.pulse_steps import hard_step, nominal_scale, pulse_steps
 from pulsetwin.sim.timeline import PulseShape, Timeline
 
 Motion = Callable[[float], tuple[Tensor, Tensor]]

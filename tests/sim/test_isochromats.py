@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.sim import isochromats
+from pulsetwin.sim.isochromat_program import compile_timeline
 from pulsetwin.sim.isochromats import _points, simulate_isochromats, two_seed_error
 from pulsetwin.sim.pdg import simulate_graphs
 from pulsetwin.sim.phantom import Pool, Voxels
@@ -352,3 +353,17 @@ def test_what_cannot_be_simulated_is_refused():
         simulate_isochromats(replace(line, sample_interval=torch.tensor([0, 6, 8])), voxels)
     with pytest.raises(ProtocolError, match="repetition 1"):
         simulate_isochromats(replace(line, in_pulse=line.in_pulse & (torch.arange(9) != 4)), voxels)
+
+
+def test_work_is_shared_between_equal_pulses_and_intervals():
+    pulses, samples = 50, 64
+    duration = torch.full((pulses, samples + 2), 1e-5, dtype=F64)
+    moment = torch.zeros(pulses, samples + 2, 3, dtype=F64)
+    moment[:, 1:-1, 0], moment[:, 0, 1] = 5.0, torch.arange(pulses)
+    taken = (torch.arange(samples + 2) > 0) & (torch.arange(samples + 2) <= samples)
+    phase = torch.arange(pulses, dtype=F64) ** 2
+    line = Timeline.from_repetitions(torch.full((pulses,), 0.2, dtype=F64), phase, duration, moment, taken, phase)
+    program = compile_timeline(line, random_voxels(2, 0), finite_rf=True, motion=None)
+    assert len(program.step_start) == 2
+    assert len(program.intervals) == 3 * pulses
+    assert program.intervals[1, 7] == samples

@@ -10,7 +10,8 @@ import torch
 from scipy.integrate import solve_ivp
 
 from pulsetwin.errors import ProtocolError, ShapeError
-from pulsetwin.sim.rotations import pulse_maps, pulse_steps, turn
+from pulsetwin.sim.pulse_steps import pulse_steps
+from pulsetwin.sim.rotations import pulse_maps, turn
 from pulsetwin.sim.timeline import PulseShape
 
 F64 = torch.float64
