@@ -18,7 +18,7 @@ from pulsetwin.sim.graph_kernel import (
     half_turn,
     turns_of,
 )
-from pulsetwin.sim.graph_sums import dot, weigh_place
+from pulsetwin.sim.graph_sums import add_places, add_positions, add_scaled, dot
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -86,10 +86,10 @@ def add_encoding_adjoint(bar, blocks, coil, samples, coil_bar, maps, sample_bar,
             for s in range(len(samples)):
                 _wave(wave, turn, blocks.place[block], tissue, samples[s])
                 _wave_adjoint(q, u, coil_bar[block], bar[s, 0, block], bar[s, 1, block], wave, coil[block])
-                weigh_place(sample_bar[worker, s], maps.place[block], u, blocks.place[block], samples[s])
+                add_places(sample_bar[worker, s], u, blocks.place[block])
+                add_positions(maps.place[block], u, samples[s])
                 time = np.float32(samples[s, 3])
                 sign = ONE if time > ZERO else -ONE if time < ZERO else ZERO
                 sample_bar[worker, s, 3] -= dot(q, tissue[R2]) + sign * dot(q, tissue[R2_PRIME])
-                for v in range(LANES):
-                    rates[R2, v] -= time * q[v]
-                    rates[R2_PRIME, v] -= abs(time) * q[v]
+                add_scaled(rates[R2], -time, q)
+                add_scaled(rates[R2_PRIME], -abs(time), q)

@@ -16,11 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from pulsetwin.sim.graph import Graph
-from pulsetwin.sim.graph_encoding import fill_encoding
+from pulsetwin.sim.graph_adjoint import reverse_blocks
+from pulsetwin.sim.graph_adjoint_rows import Sums
+from pulsetwin.sim.graph_encoding import add_encoding_adjoint, fill_encoding
 from pulsetwin.sim.graph_kernel import LANES, Blocks, Plan, run_blocks
-from pulsetwin.sim.graph_tables import Tables
+from pulsetwin.sim.graph_tables import Readout, Tables
 from pulsetwin.sim.phantom import Voxels
 from pulsetwin.sim.timeline import Timeline
 
@@ -56,19 +59,84 @@ class _Received(torch.autograd.Function):
         ctx.graph, ctx.tables = graph, tables
         ctx.save_for_backward(*values)
         plan, blocks, coils, places, weights = _arrays(graph, tables, values)
-        signal = torch.zeros(coils.shape[1], samples, dtype=torch.complex64)
-        for part in _chunks(tables, len(coils)):
+        signal = torch.zeros(len(coils), samples, dtype=torch.complex64)
+        for part in _chunks(tables, coils.shape[1]):
             some = Blocks(*(maps[part] for maps in blocks))
             x = _new_x(tables, some)
             run_blocks(plan, some, x.numpy(), _widest(plan), _workers(some))
             for index, (place, weight) in enumerate(zip(places, weights, strict=True)):
                 readout = tables.readouts[index]
                 sum_of_groups = _rows_of(x, readout.groups)
-                for coil in range(coils.shape[1]):
-                    matrix = _encoding(some, coils[part, coil], place)
-                    seen = (sum_of_groups @ matrix.T).view(torch.complex64) * weight
+                for coil in range(len(coils)):
+                    matrix = _encoding(some, coils[coil, part], place)
+                    seen = (sum_of_groups @ matrix.T).view(torch.complex64) * weight[:, 0]
                     signal[coil].index_add_(0, readout.sample.flatten(), seen.flatten())
         return signal
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, signal_bar: Tensor) -> tuple[Tensor | None, ...]:
+        values = ctx.saved_tensors
+        needed = ctx.needs_input_grad[3:]
+        plan, blocks, coils, places, weights = _arrays(ctx.graph, ctx.tables, values)
+        readouts = len(values) - len(places)
+        workers = _workers(blocks)
+        sums = _zero_sums(plan, workers)
+        maps = Blocks(*(np.zeros_like(part) for part in blocks))
+        coil_bar = np.zeros_like(coils)
+        place_bars = [np.zeros((workers, *place.shape)) for place in places]
+        weight_bars = [torch.zeros_like(weight) for weight in weights]
+        maps_wanted, received = any(needed[9:11]), any(needed[9:])
+        tables_wanted = any(needed[3:9])
+        for part in _chunks(ctx.tables, coils.shape[1]):
+            some, bars = (Blocks(*(values[part] for values in both)) for both in (blocks, maps))
+            x = _new_x(ctx.tables, some)
+            orders = max(weight.shape[1] for weight in weights) if len(plan.shift) else 1
+            x_bar = torch.stack([_new_x(ctx.tables, some)] * orders)
+            for readout, place, weight in zip(ctx.tables.readouts, places, weights, strict=True):
+                for coil in range(len(coils)):
+                    matrix = _encoding(some, coils[coil, part], place)
+                    for order in range(orders):
+                        seen_bar = _seen_bar(signal_bar[coil], readout, weight[:, order])
+                        x_bar[order].flatten(1).index_add_(0, readout.groups, seen_bar @ matrix)
+            reverse_blocks(
+                plan, some, x.numpy(), x_bar.numpy(), sums, bars, _widest(plan), (tables_wanted, maps_wanted, received)
+            )
+            if not received:
+                continue
+            for readout, place, weight, place_bar, weight_bar in zip(
+                ctx.tables.readouts, places, weights, place_bars, weight_bars, strict=True
+            ):
+                groups = _rows_of(x, readout.groups)
+                for coil in range(len(coils)):
+                    sensitivity = coils[coil, part]
+                    seen_bar = _seen_bar(signal_bar[coil], readout, weight[:, 0])
+                    matrix_bar = (seen_bar.T @ groups).reshape(len(place), 2, -1, 2 * LANES)
+                    add_encoding_adjoint(
+                        matrix_bar.numpy(), some, sensitivity, place, coil_bar[coil, part], bars, place_bar, workers
+                    )
+                    if needed[readouts]:
+                        seen = (groups @ _encoding(some, sensitivity, place).T).view(torch.complex64)
+                        weight_bar[:, 0] += (signal_bar[coil, readout.sample].conj() * seen).real
+        summed = [torch.from_numpy(values.sum(0)) for values in sums]
+        bars = [*summed, *(torch.from_numpy(part) for part in (*maps, coil_bar))]
+        bars += [torch.from_numpy(place_bar.sum(0)) for place_bar in place_bars]
+        bars += [weight_bar.double() for weight_bar in weight_bars]
+        return None, None, None, *bars
+
+
+def _seen_bar(signal_bar: Tensor, readout: Readout, weight: Tensor) -> Tensor:
+    """Return the cotangent of what a readout's groups bring to the signal, ``[group, 2 * sample]``."""
+    return torch.view_as_real((signal_bar[readout.sample] * weight).contiguous()).flatten(1)
+
+
+def _zero_sums(plan: Plan, workers: int) -> Sums:
+    members = ("flip_angle", "phase", "shim", "row_time", "b", "shift", "entry_place", "entry_time", "entry_b")
+    shapes = {name: getattr(plan, name).shape for name in members}
+    return Sums(**{
+        name: np.zeros((workers, *shape), np.complex128 if name == "shim" else np.float64)
+        for name, shape in shapes.items()
+    })  # fmt: skip
 
 
 def _maps(voxels: Voxels) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -76,7 +144,7 @@ def _maps(voxels: Voxels) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     rates = [1 / voxels.t1, 1 / voxels.t2, 1 / voxels.t2_prime, voxels.diffusion, voxels.proton_density]
     place = torch.cat((voxels.position.double().T, voxels.b0.double()[None]))
     b1, coils = (torch.view_as_real(field.to(torch.complex64)).movedim(-1, 1) for field in (voxels.b1, voxels.coils))
-    return _lanes(place), _lanes(torch.stack(rates).float()), _lanes(b1), _lanes(coils)
+    return _lanes(place), _lanes(torch.stack(rates).float()), _lanes(b1), _lanes(coils).movedim(1, 0)
 
 
 def _lanes(values: Tensor) -> Tensor:
@@ -96,8 +164,10 @@ def _arrays(
     same = np.concatenate(([False], (shim[1:] == shim[:-1]).all(1)))
     plan = Plan(
         *(a.astype(np.int64) for a in (graph.row_start, graph.plus_start, graph.edge_start, graph.edge_parent)),
-        graph.edge_type, flip_angle, phase, shim, same, _single(row_time), _single(b), shift, tables.entry_start,
+        graph.edge_type, flip_angle, phase, shim, same, _single(row_time), _single(b), _single(tables.b_slope.numpy()),
+        shift, tables.entry_start,
         tables.entry_state.numpy(), tables.entry_group.numpy(), entry_place, _single(entry_time), _single(entry_b),
+        _single(tables.entry_slope.numpy()),
         _single(tables.entry_side.numpy()),
     )  # fmt: skip
     places = [value.detach().contiguous().numpy() for value in values[13 : 13 + count]]

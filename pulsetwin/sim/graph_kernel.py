@@ -49,6 +49,7 @@ class Plan(NamedTuple):
     same_drive: NDArray[np.bool_]
     row_time: NDArray[np.float32]
     b: NDArray[np.float32]
+    b_slope: NDArray[np.float32]
     shift: NDArray[np.float64]
     entry_start: NDArray[np.int64]
     entry_state: NDArray[np.int64]
@@ -56,6 +57,7 @@ class Plan(NamedTuple):
     entry_place: NDArray[np.float64]
     entry_time: NDArray[np.float32]
     entry_b: NDArray[np.float32]
+    entry_slope: NDArray[np.float32]
     entry_side: NDArray[np.float32]
 
 
@@ -95,6 +97,12 @@ def exponential(x):  # pragma: no cover
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
+def rounded(turns):  # pragma: no cover
+    """Return turns less whole turns, within -0.5 to 0.5."""
+    return turns - ((turns + _ROUND32) - _ROUND32)
+
+
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
 def half_turn(turns):  # pragma: no cover
     """Return sine and cosine of ``pi turns`` for turns within -0.5 to 0.5."""
     u = turns * turns
@@ -131,8 +139,7 @@ def fill_factors(factor, drive, flip_angle, phase):  # pragma: no cover
     turns = np.float32(flip_angle / (2 * np.pi))
     p_re, p_im = np.float32(np.cos(phase)), np.float32(np.sin(phase))
     for v in range(LANES):
-        t = turns * drive[0, v]
-        s, c = half_turn(t - ((t + _ROUND32) - _ROUND32))
+        s, c = half_turn(rounded(turns * drive[0, v]))
         re, im = p_re * drive[1, v] - p_im * drive[2, v], p_re * drive[2, v] + p_im * drive[1, v]
         sine, half = TWO * s * c, s * s
         factor[COS, v] = ONE - TWO * half

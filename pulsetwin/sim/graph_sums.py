@@ -20,8 +20,24 @@ def dot(a, b):  # pragma: no cover
 
 
 @numba.njit(cache=True, fastmath=_SUM, error_model="numpy")
-def weigh_place(k_bar, place_bar, u, place, k):  # pragma: no cover
-    """Add the gradients of k and tau, ``[4]``, and of place and b0, ``[4, LANES]``, for turns of cotangent `u`."""
+def total(a):  # pragma: no cover
+    """Return the sum over lanes."""
+    sum_of_lanes = ZERO
+    for v in range(LANES):
+        sum_of_lanes += a[v]
+    return np.float64(sum_of_lanes)
+
+
+@numba.njit(cache=True, fastmath=_SUM, error_model="numpy")
+def add_scaled(row, scale, a):  # pragma: no cover
+    """Add ``scale a`` to a row of lanes."""
+    for v in range(LANES):
+        row[v] += scale * a[v]
+
+
+@numba.njit(cache=True, fastmath=_SUM, error_model="numpy")
+def add_places(k_bar, u, place):  # pragma: no cover
+    """Add the gradients of k and tau, ``[4]``, for turns ``k r + tau b0`` of cotangent `u`."""
     x, y, z, t = 0.0, 0.0, 0.0, 0.0
     for v in range(LANES):
         w = np.float64(u[v])
@@ -33,6 +49,11 @@ def weigh_place(k_bar, place_bar, u, place, k):  # pragma: no cover
     k_bar[1] += y
     k_bar[2] += z
     k_bar[3] += t
+
+
+@numba.njit(cache=True, fastmath=_SUM, error_model="numpy")
+def add_positions(place_bar, u, k):  # pragma: no cover
+    """Add the gradients of place and b0, ``[4, LANES]``, for turns ``k r + tau b0`` of cotangent `u`."""
     for j in range(4):
-        for v in range(LANES):
-            place_bar[j, v] += np.float64(u[v]) * k[j]
+        if k[j] != 0:
+            add_scaled(place_bar[j], k[j], u)

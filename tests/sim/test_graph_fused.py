@@ -67,3 +67,64 @@ def test_signal(shape, coils, channels, shimmed):
     tables = graph_tables(graph, line, voxels.size, voxels.shape)
     wanted = graph_signal(graph, tables, line, voxels, torch.complex128)
     assert relative(fused_signal(graph, tables, line, voxels), wanted) < 3e-6
+
+
+VALUES = ("flip_angle", "phase", "duration", "moment", "sample_phase")
+MAPS = ("position", "proton_density", "t1", "t2", "t2_prime", "diffusion", "b0", "b1", "coils")
+
+
+def gradients(line: Timeline, voxels: Voxels, weight: Tensor, fused: bool, names: tuple[str, ...]) -> dict[str, Tensor]:
+    """Gradients of ``Re sum(weight signal)`` with respect to values of the timeline and maps of the voxels."""
+    owned = {name: line if hasattr(line, name) else voxels for name in names}
+    leaves = {name: getattr(owner, name).clone().requires_grad_() for name, owner in owned.items()}
+    moving = dataclasses.replace(line, **{name: leaf for name, leaf in leaves.items() if owned[name] is line})
+    tissue = dataclasses.replace(voxels, **{name: leaf for name, leaf in leaves.items() if owned[name] is voxels})
+    graph = build_graph(line, voxels)
+    tables = graph_tables(graph, moving, voxels.size, voxels.shape)
+    if fused:
+        signal = fused_signal(graph, tables, moving, tissue)
+    else:
+        signal = graph_signal(graph, tables, moving, tissue, torch.complex128)
+    (signal * weight).real.sum().backward()
+    return {name: leaf.grad for name, leaf in leaves.items()}
+
+
+@pytest.mark.parametrize(("shape", "coils", "channels", "shimmed"), [("box", 2, 2, True), ("sinc", 1, 1, False)])
+@pytest.mark.parametrize("names", [VALUES + MAPS, ("flip_angle", "phase"), ("t2", "b0"), ("moment",)])
+def test_gradients(shape, coils, channels, shimmed, names):
+    line, voxels, g = train(6, 8), tissue(150, shape, coils, channels), torch.Generator().manual_seed(5)
+    if shimmed:
+        line = dataclasses.replace(line, shim=torch.complex(random(g, 6, channels), random(g, 6, channels)))
+        names = (*names, "shim")
+    weight = torch.complex(random(g, coils, line.samples) - 0.5, random(g, coils, line.samples) - 0.5)
+    wanted = gradients(line, voxels, weight, False, names)
+    for name, got in gradients(line, voxels, weight, True, names).items():
+        assert relative(got, wanted[name]) < 5e-6, name
+
+
+def test_gradient_by_differences():
+    """Steps so large that states part whose paths do, so that graphs at neighbouring values need no gradients."""
+    line, voxels = train(5, 6, spoiling=0.5), tissue(40)
+    weight = torch.ones(1, line.samples, dtype=torch.complex128)
+    got = gradients(line, voxels, weight, True, ("flip_angle", "duration", "moment"))
+
+    def value(name, index, change):
+        moved = getattr(line, name).clone()
+        moved.view(-1)[index] += change
+        there = dataclasses.replace(line, **{name: moved})
+        graph = build_graph(there, voxels)
+        tables = graph_tables(graph, there, voxels.size, voxels.shape)
+        return float(graph_signal(graph, tables, there, voxels, torch.complex128).real.sum())
+
+    for name, index, change in (("flip_angle", 2, 1e-4), ("duration", 8, 1e-6), ("moment", 3 * 15 + 1, 0.02)):
+        wanted = (value(name, index, change) - value(name, index, -change)) / (2 * change)
+        assert float(got[name].view(-1)[index]) == pytest.approx(wanted, rel=1e-3), name
+
+
+def test_chunks_and_threads_change_nothing(monkeypatch):
+    line, voxels = train(5, 6), tissue(300)
+    weight = torch.ones(1, line.samples, dtype=torch.complex128)
+    whole = gradients(line, voxels, weight, True, VALUES + MAPS)
+    monkeypatch.setattr("pulsetwin.sim.graph_fused._MEMORY", 1)
+    for name, got in gradients(line, voxels, weight, True, VALUES + MAPS).items():
+        assert relative(got, whole[name]) < 1e-6, name
