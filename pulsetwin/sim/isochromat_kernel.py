@@ -12,7 +12,7 @@ from pulsetwin.sim.rotations import FAST, LANES, fill_maps, turn
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-@numba.njit(cache=True, parallel=True, nogil=True)
+@numba.njit(cache=True, nogil=True)
 def run_voxels(
     cloud, shift, voxel, field, size, steps, step_start, program, interval, start, recorded, walk_seed, number
 ):
@@ -56,7 +56,7 @@ def run_voxels(
     spins, voxels = len(cloud), len(voxel)
     together = max(1, LANES // spins)
     result = np.zeros((voxels, recorded), np.complex128)
-    for group in numba.prange((voxels + together - 1) // together):
+    for group in range((voxels + together - 1) // together):
         first = group * together
         count = min(together, voxels - first)
         for chunk in range(0, spins, LANES):

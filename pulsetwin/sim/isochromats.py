@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from scipy.stats import qmc
@@ -79,16 +79,18 @@ def simulate_isochromats(
     walking = 2 * seed + 1 if bool((voxels.diffusion > 0).any()) else 0
     weights = (voxels.coils.detach() * voxels.proton_density.detach()).to(torch.complex128).numpy()
     size = np.array(voxels.size if voxels.shape == "box" and spins > 1 else (0.0, 0.0, 0.0))
-    signal = np.zeros((len(weights), program.recorded), complex)
-    count = max(1, _RESULT_BYTES // (16 * max(program.recorded, 1)))
-    for first in range(0, len(voxels), count):
-        here = slice(first, first + count)
-        found = _with_threads(
-            run_voxels, cloud, shift[here], table[here], field[here], size, program.steps, program.step_start,
-            program.pulses, program.intervals, program.start, program.recorded, walking, first,
+
+    def portion(here: slice) -> np.ndarray:
+        mean = run_voxels(
+            cloud, shift[here], table[here], field[here], size, program.steps, program.step_start, program.pulses,
+            program.intervals, program.start, program.recorded, walking, here.start,
         )  # fmt: skip
-        signal += weights[:, here] @ found
-        progress(min(first + count, len(voxels)), len(voxels), "isochromats")
+        return weights[:, here] @ mean
+
+    signal = np.zeros((len(weights), program.recorded), complex)
+    for done, part in _in_threads(portion, len(voxels), 16 * max(program.recorded, 1)):
+        signal += part
+        progress(done, len(voxels), "isochromats")
     receiver = torch.exp(1j * timeline.sample_phase.detach())
     return torch.from_numpy(signal)[:, torch.from_numpy(program.column)] * receiver
 
@@ -146,11 +148,13 @@ def _points(spins: int, voxels: int, seed: int) -> tuple[np.ndarray, np.ndarray]
     return np.ascontiguousarray(cloud), rng.random((voxels, 4))
 
 
-def _with_threads(kernel: Callable[..., np.ndarray], *arguments: Any) -> np.ndarray:
-    """Call a parallel kernel with as many threads as torch would use."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)))
-    try:
-        return kernel(*arguments)
-    finally:
-        numba.set_num_threads(before)
+def _in_threads(work: Callable[[slice], np.ndarray], total: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield how many of `total` voxels are done and what `work` returns, in as many threads as torch would use.
+
+    `size` is what one voxel's result takes [byte].
+    """
+    threads = torch.get_num_threads()
+    count = max(1, min(_RESULT_BYTES // (threads * size), -(-total // (4 * threads))))
+    parts = [slice(first, min(first + count, total)) for first in range(0, total, count)]
+    with ThreadPoolExecutor(threads) as pool:
+        yield from zip((part.stop for part in parts), pool.map(work, parts), strict=True)

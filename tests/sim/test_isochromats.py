@@ -321,6 +321,13 @@ def test_portions_of_voxels_change_nothing(monkeypatch):
     assert torch.allclose(whole, portions, rtol=1e-12, atol=1e-14)
 
 
+def test_threads_change_nothing():
+    line, voxels = random_timeline(4, 6, 3), random_voxels(30, 2)
+    alone = simulate_isochromats(line, voxels, spins=50)
+    torch.set_num_threads(3)
+    assert torch.allclose(alone, simulate_isochromats(line, voxels, spins=50), rtol=1e-12, atol=1e-14)
+
+
 def test_seeds_repeat_and_differ():
     line, voxels = random_timeline(4, 6, 3), replace(random_voxels(3, 2), diffusion=torch.full((3,), 1e-9, dtype=F64))
     one, again, other = (simulate_isochromats(line, voxels, spins=32, seed=s) for s in (1, 1, 2))
