@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def recon(options: argparse.Namespace) -> int:
     """Reconstruct a scan into a folder of images, figures and a report."""
     inputs = _recon_inputs(options)
-    from pulsetwin.export.atomic import require_writable
+    from pulsetwin.atomic import require_writable
 
     require_writable(options.output, force=options.force)
     from pulsetwin.export.recon_output import write_recon
@@ -86,7 +86,7 @@ SETTINGS = ("method", "coils", "memory", "partial", "trust_seq", "double", "devi
 def simulate(options: argparse.Namespace) -> int:
     """Play a `.seq` on a phantom and write the raw data that a scanner would."""
     path = _existing(options.seq)
-    from pulsetwin.export.atomic import require_writable
+    from pulsetwin.atomic import require_writable
 
     require_writable(options.output, force=options.force)
     if options.output.endswith((".h5", ".mrd")):
@@ -154,7 +154,7 @@ def info(options: argparse.Namespace) -> int:
 def check(options: argparse.Namespace) -> int:
     """Check whether a scanner can play a `.seq`."""
     path = _existing(options.seq)
-    from pulsetwin.export.atomic import require_writable
+    from pulsetwin.atomic import require_writable
     from pulsetwin.export.playable import check as check_playable
     from pulsetwin.sequences.seqfile import read_seq
 
@@ -172,7 +172,7 @@ def check(options: argparse.Namespace) -> int:
 def plot(options: argparse.Namespace) -> int:
     """Draw a sequence diagram and its k-space."""
     path = _existing(options.seq)
-    from pulsetwin.export.atomic import require_writable
+    from pulsetwin.atomic import require_writable
 
     require_writable(options.output, force=options.force)
     from pulsetwin.export.diagram import diagram
@@ -245,7 +245,9 @@ def _add_simulate(verbs: Any) -> None:
     verb.add_argument("--tol", type=_positive(float), help="relative error allowed to the graphs (default: exact)")
     verb.add_argument("--spins", type=_positive(int), default=256, metavar="N", help="spins per voxel (256)")
     verb.add_argument("--seed", type=int, default=0, help="of noise and spins (0)")
-    verb.add_argument("-o", "--output", required=True, metavar="DAT", help="raw data to write: TWIX, or MRD if .h5 or .mrd")
+    verb.add_argument(
+        "-o", "--output", required=True, metavar="DAT", help="raw data to write: TWIX, or MRD if .h5 or .mrd"
+    )
     verb.add_argument("--force", action="store_true", help="replace an existing file")
 
 

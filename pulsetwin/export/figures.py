@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pulsetwin.atomic import atomic_file
 from pulsetwin.errors import ShapeError
-from pulsetwin.export.atomic import atomic_file
 from pulsetwin.export.display import View, view
 from pulsetwin.export.nifti import snr
 from pulsetwin.volume import Images

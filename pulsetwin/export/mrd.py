@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from pulsetwin.atomic import atomic_file
 from pulsetwin.errors import MissingExtraError, ProtocolError
-from pulsetwin.export.atomic import atomic_file
 from pulsetwin.rawdata import Geometry, RawData, Readouts
 from pulsetwin.recon.mrd import LABELS, LPS_TO_RAS, TICK
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
+from pulsetwin.atomic import atomic_file
 from pulsetwin.errors import ShapeError
-from pulsetwin.export.atomic import atomic_file
 from pulsetwin.volume import Images
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from pulsetwin import __version__
+from pulsetwin.atomic import atomic_folder
 from pulsetwin.errors import ProtocolError
 from pulsetwin.export import data_figures, figures, nifti, summary
-from pulsetwin.export.atomic import atomic_folder
 from pulsetwin.export.describe_raw import protocol
 from pulsetwin.export.report import Picture, render
 from pulsetwin.progress import Progress, silent

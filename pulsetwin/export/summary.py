@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from pulsetwin import __version__
+from pulsetwin.atomic import atomic_file
 from pulsetwin.errors import FileError
-from pulsetwin.export.atomic import atomic_file
 from pulsetwin.progress import Progress, silent
 from pulsetwin.rawdata import RawData
 from pulsetwin.volume import Images

@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from pulsetwin.atomic import atomic_file
 from pulsetwin.errors import ProtocolError
-from pulsetwin.export.atomic import atomic_file
 from pulsetwin.export.twix_header import SEQUENCE, header_block, slice_axes
 from pulsetwin.rawdata import RawData, Readouts
 from pulsetwin.recon.twix_geometry import LPS_TO_RAS, matrix_quaternion

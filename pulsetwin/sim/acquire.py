@@ -24,7 +24,7 @@ from pulsetwin.sim.phantom import Phantom
 from pulsetwin.sim.phantom_tissue import nearest_field
 from pulsetwin.sim.phantoms import phantom_by_name
 from pulsetwin.sim.timeline import Timeline
-from pulsetwin.sim.timeline_from_seq import _read, timeline_from_seq
+from pulsetwin.sim.timeline_from_seq import as_seq_file, timeline_from_seq
 
 if TYPE_CHECKING:
     import pypulseq
@@ -101,7 +101,7 @@ def acquire(
         If a setting is out of range or the sequence cannot be simulated.
     """
     _check(snr, noise_correlation, engine)
-    seq = _read(sequence)
+    seq = as_seq_file(sequence)
     played = played_readouts(seq)
     if not len(played):
         raise ProtocolError("the sequence has no acquisition: there is nothing to measure")

@@ -5,9 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import math
-import os
-import shutil
-import uuid
 import zlib
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pulsetwin.atomic import atomic_file, atomic_folder
 from pulsetwin.errors import FileError, OutputExistsError, ProtocolError
 from pulsetwin.sim.phantom import VOXEL_SHAPES, Phantom
 
@@ -64,18 +62,18 @@ def save(phantom: Phantom, path: str | Path, *, force: bool = False) -> None:
     settings: dict[str, Any] = {"format": "pulsetwin phantom 1", "voxel_shape": phantom.shape, "units": UNITS}
     if path.name.endswith((".nii", ".nii.gz")):
         side = _settings_beside(path)
-        _require_free((path, side), force)
         settings["volumes"] = [name for name, values in volumes.items() for _ in range(len(values))]
-        _replace({path: _nifti(np.concatenate(list(volumes.values())), phantom.size, path), side: _json(settings)})
+        content = _nifti(np.concatenate(list(volumes.values())), phantom.size, path)
+        with atomic_file(side, force=force) as beside, atomic_file(path, force=force) as main:
+            main.write_bytes(content)
+            beside.write_bytes(_json(settings))
         return
     files = {f"{name}.nii.gz": values for name, values in volumes.items()}
-    _require_folder(path, {*files, _SETTINGS}, force)
-    written = {path / name: _nifti(values, phantom.size, path / name) for name, values in files.items()}
-    written[path / _SETTINGS] = _json(settings)
-    if path.exists():
-        _replace(written)
-    else:
-        _new_folder(path, written)
+    _require_own(path, {*files, _SETTINGS})
+    with atomic_folder(path, force=force) as folder:
+        for name, values in files.items():
+            (folder / name).write_bytes(_nifti(values, phantom.size, folder / name))
+        (folder / _SETTINGS).write_bytes(_json(settings))
 
 
 def load(path: str | Path) -> Phantom:
@@ -149,51 +147,11 @@ def _settings_beside(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
 
 
-def _require_free(paths: tuple[Path, ...], force: bool) -> None:
-    for path in paths:
-        if path.is_dir() or (path.exists() and not force):
-            remedy = "choose another name" if path.is_dir() else "choose another name, or allow to replace it by force"
-            raise OutputExistsError(f"{path} exists already; {remedy}")
-
-
-def _require_folder(path: Path, names: set[str], force: bool) -> None:
-    """Raise unless `path` is absent or an empty folder, or with `force` one of a phantom's files only."""
-    if path.exists() and not path.is_dir():
-        raise OutputExistsError(f"{path} is a file; give the name of a folder, or one that ends in .nii.gz")
+def _require_own(path: Path, names: set[str]) -> None:
+    """Raise if a folder holds anything but a phantom's files, which `load` would take for part of it."""
     present = {file.name for file in path.iterdir()} if path.is_dir() else set()
-    if present and not force:
-        raise OutputExistsError(f"{path} is not empty; choose another folder, or allow to replace files by force")
     if present - names:
         raise OutputExistsError(f"{path} holds {min(present - names)}, not a phantom's file; choose another folder")
-
-
-def _replace(files: dict[Path, bytes]) -> None:
-    """Write all files under temporary names, then rename each."""
-    token = uuid.uuid4().hex[:8]
-    temporary = {path: path.with_name(f".{token}.{path.name}") for path in files}
-    try:
-        for path, content in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary[path].write_bytes(content)
-        for path in files:
-            os.replace(temporary[path], path)
-    finally:
-        for name in temporary.values():
-            name.unlink(missing_ok=True)
-
-
-def _new_folder(path: Path, files: dict[Path, bytes]) -> None:
-    """Write all files into a folder that appears in one rename."""
-    path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
-    folder.mkdir()
-    try:
-        for name, content in files.items():
-            (folder / name.name).write_bytes(content)
-        os.replace(folder, path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read_folder(path: Path) -> tuple[dict[str, np.ndarray], tuple[float, float, float], dict[str, Any]]:

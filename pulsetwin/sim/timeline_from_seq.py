@@ -50,7 +50,7 @@ def timeline_from_seq(seq: SeqFile | str | Path | Sequence, *, field_strength: f
     SeqError
         If the file is damaged or not supported.
     """
-    seq = _read(seq)
+    seq = as_seq_file(seq)
     pulses = played_pulses(seq)
     if not len(pulses.block):
         raise ProtocolError(f"{seq.path}: plays no RF pulse: nothing would be excited; give a sequence with pulses")
@@ -59,7 +59,8 @@ def timeline_from_seq(seq: SeqFile | str | Path | Sequence, *, field_strength: f
     return _assembled(seq, cut, pulses, field)
 
 
-def _read(seq: SeqFile | str | Path | Sequence) -> SeqFile:
+def as_seq_file(seq: SeqFile | str | Path | Sequence) -> SeqFile:
+    """Return the tables of a sequence: itself, read from a path, or by way of a file from pypulseq."""
     if isinstance(seq, SeqFile):
         return seq
     if isinstance(seq, str | Path):

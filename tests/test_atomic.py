@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pulsetwin.atomic import atomic_file, atomic_folder, require_writable
 from pulsetwin.errors import OutputExistsError
-from pulsetwin.export.atomic import atomic_file, atomic_folder, require_writable
 
 
 def names(folder: Path) -> list[str]:
