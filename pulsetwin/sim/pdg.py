@@ -11,6 +11,7 @@ from torch import Tensor
 from pulsetwin.errors import MismatchError, ProtocolError
 from pulsetwin.sim.graph import Graph
 from pulsetwin.sim.graph_build import build_graph
+from pulsetwin.sim.graph_fused import fused_signal
 from pulsetwin.sim.graph_tables import graph_tables
 from pulsetwin.sim.graph_torch import graph_signal
 from pulsetwin.sim.phantom import Voxels
@@ -52,7 +53,7 @@ class GraphResult:
 
 def simulate_graphs(
     timeline: Timeline, voxels: Voxels, *, dtype: torch.dtype = torch.complex64, tol: float | None = None,
-    seed: int = 0, graph: Graph | None = None, max_states: int = 4096,
+    seed: int = 0, graph: Graph | None = None, max_states: int = 4096, backend: str | None = None,
 ) -> GraphResult:  # fmt: skip
     """Return the signal of voxels with instantaneous pulses, T2', diffusion, and B1 of any number of channels.
 
@@ -75,26 +76,43 @@ def simulate_graphs(
         A graph built before for a timeline with the same order of events, which is taken as it is.
     max_states
         Most states in one repetition.
+    backend
+        ``numba``: a fused kernel with analytic gradients, for ``complex64`` on the CPU; ``torch``: batched operations,
+        on any device and in both precisions; None chooses ``numba`` where it can.
 
     Raises
     ------
     ProtocolError
-        If the voxels hold exchanging pools, `dtype` is not complex, or `tol` is given together with `graph`.
+        If the voxels hold exchanging pools, `dtype` is not complex, `tol` is given together with `graph`, or `backend`
+        is unknown or cannot do what is asked.
     MismatchError
         If the graph has another number of pulses, or the shim another number of channels.
     """
     begin = time.perf_counter()
     _check(timeline, voxels, dtype, tol, graph)
+    fused = _fused(backend, dtype, voxels.position.device)
     if graph is None:
         graph = build_graph(timeline, voxels, max_states=max_states)
     total, error = graph.states, 0.0
     if tol is not None:
         graph, error = select_by_error(graph, timeline, voxels, tol, seed=seed)
     tables = graph_tables(graph, timeline, voxels.size, voxels.shape)
-    signal = graph_signal(graph, tables, timeline, voxels, dtype)
+    if fused:
+        signal = fused_signal(graph, tables, timeline, voxels)
+    else:
+        signal = graph_signal(graph, tables, timeline, voxels, dtype)
     return GraphResult(
         signal, graph, graph.states, total, graph.dropped, None if graph.dropped else error, time.perf_counter() - begin
     )
+
+
+def _fused(backend: str | None, dtype: torch.dtype, device: torch.device) -> bool:
+    able = dtype == torch.complex64 and device.type == "cpu"
+    if backend not in (None, "numba", "torch") or (backend == "numba" and not able):
+        raise ProtocolError(
+            f"graphs: backend {backend!r} for {dtype} on {device}: give 'numba' (complex64 on the CPU), 'torch' or None"
+        )
+    return able and backend != "torch"
 
 
 def _check(timeline: Timeline, voxels: Voxels, dtype: torch.dtype, tol: float | None, graph: Graph | None) -> None:

@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from pulsetwin.errors import ProtocolError
 from pulsetwin.sim.graph_build import build_graph
 from pulsetwin.sim.graph_fused import fused_signal
 from pulsetwin.sim.graph_tables import graph_tables
 from pulsetwin.sim.graph_torch import graph_signal
+from pulsetwin.sim.pdg import simulate_graphs
 from pulsetwin.sim.phantom import Voxels
 from pulsetwin.sim.timeline import Timeline
 
@@ -128,3 +130,13 @@ def test_chunks_and_threads_change_nothing(monkeypatch):
     monkeypatch.setattr("pulsetwin.sim.graph_fused._MEMORY", 1)
     for name, got in gradients(line, voxels, weight, True, VALUES + MAPS).items():
         assert relative(got, whole[name]) < 1e-6, name
+
+
+def test_backends():
+    line, voxels = train(4, 6), tissue(50)
+    wanted = simulate_graphs(line, voxels, dtype=torch.complex128).signal
+    for backend in (None, "numba", "torch"):
+        assert relative(simulate_graphs(line, voxels, backend=backend).signal, wanted) < 3e-6
+    for backend, dtype in (("numba", torch.complex128), ("cuda", torch.complex64)):
+        with pytest.raises(ProtocolError, match="backend"):
+            simulate_graphs(line, voxels, dtype=dtype, backend=backend)
