@@ -63,8 +63,8 @@ class Tables:
     b_slope
         Derivative of `b` to the state's kx, ky, kz, without gradients of its own, ``[state, 3]``.
     edge_shift
-        k and tau that each edge brings minus those of the child, ``[edge, 4]``: about 0, but not their gradients, which
-        are those of the path. None if no paths meet, or the timeline's durations and moments carry no gradients.
+        k and tau that each edge brings minus those of the child, ``[edge, 4]``: 0, but not their gradients, which are
+        those of the path. None if no paths meet, or the timeline's durations and moments carry no gradients.
     entry_state, entry_group
         int64 ``[entry]``.
     entry_place
@@ -216,7 +216,8 @@ def _edge_shifts(graph: Graph, start: Tensor, row_shift: Tensor) -> Tensor:
     parent = torch.from_numpy(graph.edge_parent.astype(np.int64))
     sign = torch.from_numpy(EDGE_SIGN[graph.edge_type]).double()
     moved = torch.from_numpy(graph.kind == PLUS).double()[parent, None] * _at_row(row_shift, _row_of(graph)[parent])
-    return sign[:, None] * (start[parent] + moved) - start[torch.from_numpy(child)]
+    shift = sign[:, None] * (start[parent] + moved) - start[torch.from_numpy(child)]
+    return shift - shift.detach()  # what rounding leaves would only slow the sums down, as denormal numbers
 
 
 def _entries(

@@ -137,7 +137,11 @@ def _chunk(graph: Graph, tables: Tables, voxels: int, taped: bool, dtype: torch.
     held = (edges.sum() + entries.sum()) if taped else (edges.max() + entries.max())
     samples = sum(len(readout.place) for readout in tables.readouts)
     orders = 1 if tables.edge_shift is None else 5
-    numbers = 6 * orders * int(held) + 2 * orders * int(tables.group_start[-1]) + 2 * (samples if taped else 1)
+    numbers = (
+        (6 if orders == 1 else 50) * int(held)
+        + 2 * orders * int(tables.group_start[-1])
+        + 2 * (samples if taped else 1)
+    )
     return max(1, min(voxels, (_TAPE if taped else _MEMORY) // (numbers * dtype.itemsize)))
 
 
@@ -194,7 +198,7 @@ def _chunk_signal(
     """Return the signal ``[coil, sample]`` of the voxels of `tissue`, without the receiver's phase.
 
     Amplitudes are ``[state, order, voxel]``. Where paths of different gradients meet, order 0 is followed by the first
-    moments of the paths' k and tau about those of the state: about 0, but not their gradients.
+    moments of the paths' k and tau about those of the state: 0, but not their gradients.
     """
     amplitude = torch.ones_like(tissue.coils[:1])[:, None]
     if rows and rows[0].slots[0].shift is not None:

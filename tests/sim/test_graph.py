@@ -136,8 +136,8 @@ def test_timelines_at_the_edge():
     line = cases.unstructured(3, 4)
     composite = replace(
         line, flip_angle=torch.cat((line.flip_angle[:1], line.flip_angle)),
-        phase=torch.cat((line.phase, line.phase[:1])), frequency=torch.zeros(4, dtype=torch.float64), shape=torch.full((4,), -1),
-        interval_start=torch.cat((torch.zeros(1, dtype=torch.int64), line.interval_start)),
+        phase=torch.cat((line.phase, line.phase[:1])), frequency=torch.zeros(4, dtype=torch.float64),
+        shape=torch.full((4,), -1), interval_start=torch.cat((torch.zeros(1, dtype=torch.int64), line.interval_start)),
     )  # fmt: skip
     found = simulate_graphs(composite, voxels, dtype=torch.complex128).signal
     assert relative(found, cases.spins(composite, voxels)) < 1e-10
