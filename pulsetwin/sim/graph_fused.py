@@ -9,6 +9,7 @@ again.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numba
@@ -28,6 +29,7 @@ from pulsetwin.sim.phantom import Voxels
 from pulsetwin.sim.timeline import Timeline
 
 _MEMORY = 64 << 20  # bytes of `x` in a chunk
+_HIDDEN = 1e-9  # of the voxel's transform, below which a group has no signal
 
 
 def fused_signal(graph: Graph, tables: Tables, timeline: Timeline, voxels: Voxels) -> Tensor:
@@ -38,7 +40,7 @@ def fused_signal(graph: Graph, tables: Tables, timeline: Timeline, voxels: Voxel
     graph, tables, timeline, voxels
         The graph, its tables for this timeline and the voxels' size and shape, the timeline, and the voxels.
     """
-    channels = len(voxels.b1)
+    channels, tables = len(voxels.b1), _seen(tables)
     shim = torch.ones(timeline.pulses, channels) if timeline.shim is None else timeline.shim
     shift = torch.zeros(0, 4) if tables.edge_shift is None else tables.edge_shift
     received = _Received.apply(
@@ -91,7 +93,7 @@ class _Received(torch.autograd.Function):
         for part in _chunks(ctx.tables, coils.shape[1]):
             some, bars = (Blocks(*(values[part] for values in both)) for both in (blocks, maps))
             x = _new_x(ctx.tables, some)
-            orders = max(weight.shape[1] for weight in weights) if len(plan.shift) else 1
+            orders = max((weight.shape[1] for weight in weights), default=1) if len(plan.shift) else 1
             x_bar = torch.stack([_new_x(ctx.tables, some)] * orders)
             for readout, place, weight in zip(ctx.tables.readouts, places, weights, strict=True):
                 for coil in range(len(coils)):
@@ -137,6 +139,31 @@ def _zero_sums(plan: Plan, workers: int) -> Sums:
         name: np.zeros((workers, *shape), np.complex128 if name == "shim" else np.float64)
         for name, shape in shapes.items()
     })  # fmt: skip
+
+
+def _seen(tables: Tables) -> Tables:
+    """Return the tables without the groups that the voxels' shape hides, as most of those of spoiled states are."""
+    count = int(tables.group_start[-1])
+    seen = torch.zeros(count, dtype=torch.bool)
+    parts = [readout.weight.detach().abs().amax((1, 2)) > _HIDDEN for readout in tables.readouts]
+    for readout, part in zip(tables.readouts, parts, strict=True):
+        seen[readout.groups[part]] = True
+    if bool(seen.all()):
+        return tables
+    number = seen.cumsum(0) - 1
+    entry = torch.nonzero(seen[tables.entry_group])[:, 0]
+    entry_start = np.searchsorted(entry.numpy(), tables.entry_start)
+    names = ("entry_state", "entry_place", "entry_time", "entry_b", "entry_slope", "entry_side")
+    readouts = [
+        Readout(readout.place, number[readout.groups[part]], readout.weight[part], readout.sample[part])
+        for readout, part in zip(tables.readouts, parts, strict=True)
+        if bool(part.any())
+    ]
+    return replace(
+        tables, **{name: getattr(tables, name)[entry] for name in names},
+        entry_group=number[tables.entry_group[entry]], entry_start=entry_start,
+        group_start=np.concatenate(([0], seen.cumsum(0).numpy()))[tables.group_start], readouts=tuple(readouts),
+    )  # fmt: skip
 
 
 def _maps(voxels: Voxels) -> tuple[Tensor, Tensor, Tensor, Tensor]:
