@@ -12,11 +12,11 @@ import argparse
 import dataclasses
 import math
 import multiprocessing
-import resource
 import statistics
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import numba
@@ -213,8 +213,14 @@ def compare(name: str, runs: int) -> None:
     print(f"  and gradients: angle, phase only {took:.3f} s")
 
 
+def kilobytes(name: str) -> int:
+    """Return a size of this process (Linux): VmRSS now, VmHWM the largest."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
 def memory(name: str, backward: bool, mine: bool, queue: multiprocessing.Queue) -> None:
-    """Put the growth of the process's largest size by a run, after a small one that compiles."""
+    """Put how far a run takes the size of the process [MiB] above what it was before."""
     torch.set_num_threads(1)
     numba.set_num_threads(1)
     make, threshold, _ = CASES[name]
@@ -223,12 +229,13 @@ def memory(name: str, backward: bool, mine: bool, queue: multiprocessing.Queue) 
     graph = (
         build_graph(line, voxels) if mine else peer().compute_graph(their_sequence(line, False)[0], data, 2000, 1e-5)
     )
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the largest size so far
+    before = kilobytes("VmRSS")
     if mine:
         ours(line, voxels, graph, EVENTS if backward else ())
     else:
         theirs(line, data, graph, threshold, backward)
-    queue.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    queue.put((kilobytes("VmHWM") - before) / 1024)
 
 
 def growth(name: str, backward: bool, mine: bool) -> float:
