@@ -87,13 +87,15 @@ def epi(matrix: int = 64) -> pp.Sequence:
     return _finished(seq, "epi", matrix)
 
 
-def radial(matrix: int = 96, spokes: int = 160, flip_angle: float = 12.0) -> pp.Sequence:
-    """RF-spoiled radial gradient echo, golden angle."""
+def radial(matrix: int = 96, spokes: int | None = None, flip_angle: float = 12.0) -> pp.Sequence:
+    """RF-spoiled radial gradient echo, golden angle, twofold oversampled, by default with twice as many spokes as
+    voxels across."""
     seq = pp.Sequence(SYSTEM)
     block = _excitation(flip_angle)
-    read, adc, back = _readout(matrix, 30e-6)
+    read, adc, _ = _readout(matrix, 20e-6, oversampling=2)
+    back = _halves(read)
     spoiler = pp.make_trapezoid("z", area=4 / THICKNESS, duration=2e-3, system=SYSTEM)
-    for number in range(-80, spokes):
+    for number in range(-40, spokes or 2 * matrix):
         block.rf.phase_offset = adc.phase_offset = np.deg2rad(84.0 * number * (number + 1) / 2)
         angle = number * np.pi * (np.sqrt(5) - 1) / 2
         seq.add_block(block.rf, block.slice)
@@ -112,11 +114,24 @@ def _excitation(degrees: float) -> SimpleNamespace:
     return SimpleNamespace(rf=rf, slice=gradient, rephase=rephaser)
 
 
-def _readout(matrix: int, dwell: float) -> tuple[SimpleNamespace, SimpleNamespace, SimpleNamespace]:
-    """Readout gradient, acquisition whose sample ``n // 2`` lies at the gradient's centre, and the prephaser."""
-    read = pp.make_trapezoid("x", flat_area=matrix / FOV, flat_time=matrix * dwell, system=SYSTEM)
-    adc = pp.make_adc(matrix, dwell=dwell, delay=read.rise_time - dwell / 2, system=SYSTEM)
+def _readout(
+    matrix: int, dwell: float, oversampling: int = 1
+) -> tuple[SimpleNamespace, SimpleNamespace, SimpleNamespace]:
+    """Readout gradient of `dwell` [s] a voxel, acquisition with its sample ``n // 2`` at the centre, and prephaser."""
+    steps = 2 * SYSTEM.grad_raster_time  # of which ramps are whole multiples, so that half of the gradient can be made
+    rise = steps * np.ceil(1 / (FOV * dwell * SYSTEM.max_slew * steps))
+    read = pp.make_trapezoid("x", flat_area=matrix / FOV, flat_time=matrix * dwell, rise_time=rise, system=SYSTEM)
+    dwell /= oversampling
+    adc = pp.make_adc(oversampling * matrix, dwell=dwell, delay=read.rise_time - dwell / 2, system=SYSTEM)
     return read, adc, pp.make_trapezoid("x", area=-read.area / 2, duration=1e-3, system=SYSTEM)
+
+
+def _halves(read: SimpleNamespace) -> SimpleNamespace:
+    """Return minus half of a readout, of its own amplitude: digits that a `.seq` rounds off cancel at any angle."""
+    half = pp.scale_grad(read, -1.0)
+    half.flat_time = (read.flat_time - read.rise_time) / 2
+    half.area, half.flat_area = -read.area / 2, half.amplitude * half.flat_time
+    return half
 
 
 def _phase(area: float) -> SimpleNamespace:
