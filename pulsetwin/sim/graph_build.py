@@ -30,13 +30,16 @@ from pulsetwin.sim.graph import (
     select_states,
 )
 from pulsetwin.sim.phantom import Voxels
+from pulsetwin.sim.pulse_rotations import PulseRotations
 from pulsetwin.sim.timeline import Timeline
 
 _SMALL_SINE = 1e-3  # flip angles near 0 still make states, which their gradients need
 _SAMPLED_VOXELS = 512
 
 
-def build_graph(timeline: Timeline, voxels: Voxels | None = None, *, max_states: int = 4096) -> Graph:
+def build_graph(
+    timeline: Timeline, voxels: Voxels | None = None, *, max_states: int = 4096, rotations: PulseRotations | None = None
+) -> Graph:
     """Return the graph of a timeline; states that no sample can see are left out.
 
     States of one kind and one repetition are merged where k and tau agree to `K_GRID` [1/m] and `TAU_GRID` [s]. Values
@@ -51,6 +54,8 @@ def build_graph(timeline: Timeline, voxels: Voxels | None = None, *, max_states:
         Tissue whose mean weighs the states; without it, nothing relaxes.
     max_states
         Most states in one repetition, at least 1: above it, those of the smallest magnitude are dropped.
+    rotations
+        Of finite pulses; without them, all pulses are instantaneous.
 
     Raises
     ------
@@ -59,7 +64,7 @@ def build_graph(timeline: Timeline, voxels: Voxels | None = None, *, max_states:
     """
     if max_states < 1 or timeline.pulses < 1:
         raise ProtocolError(f"graph: {max_states} states for {timeline.pulses} pulses: give at least one of each")
-    table = _pulse_table(timeline, voxels)
+    table = _pulse_table(timeline, voxels, rotations)
     rows: list[_Row] = [_equilibrium()]
     dropped = 0
     for r in range(timeline.pulses):
@@ -97,16 +102,16 @@ def _equilibrium() -> _Row:
     return _Row(np.zeros(1, np.int8), np.zeros((1, 4)), one.astype(complex), one, none, none, none.astype(np.int8))
 
 
-def _pulse_table(timeline: Timeline, voxels: Voxels | None) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _pulse_table(
+    timeline: Timeline, voxels: Voxels | None, rotations: PulseRotations | None
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return edge factors ``[pulse, 7]``, shifts of k and tau ``[pulse, 4]``, and rates T/T1, T/T2, D ``[pulse, 3]``.
 
     The sine of the flip angle is the root mean square over the voxels: where B1 varies about 180 degrees its mean is
     near 0, yet the states it makes are not.
     """
-    flip = timeline.flip_angle.detach().cpu()[:, None] * _relative_b1(timeline, voxels)
-    sine = torch.sin(flip).square().mean(1).sqrt().clamp_min(_SMALL_SINE).numpy()
-    half = torch.sin(flip / 2).square().mean(1).clamp_min(_SMALL_SINE**2 / 4).numpy()
-    cosine = torch.cos(flip).square().mean(1).sqrt().numpy()
+    sine, half, cosine = _mean_turns(timeline, voxels, rotations)
+    sine, half = np.maximum(sine, _SMALL_SINE), np.maximum(half, _SMALL_SINE**2 / 4)
     turn = np.exp(1j * timeline.phase.detach().cpu().numpy())
     to_plus, to_z = -1j * sine * turn, -0.5j * sine * turn.conj()
     factors = np.stack([cosine + 0j, to_plus, to_plus, 1 - half + 0j, half * turn**2, to_z, to_z.conj()], 1)
@@ -119,6 +124,22 @@ def _pulse_table(timeline: Timeline, voxels: Voxels | None) -> tuple[NDArray[Any
         rates[:, 1] = shift[:, 3] * float((1 / voxels.t2.detach()).mean())
         rates[:, 2] = float(voxels.diffusion.detach().mean())
     return factors, shift, rates
+
+
+def _mean_turns(timeline: Timeline, voxels: Voxels | None, rotations: PulseRotations | None) -> NDArray[Any]:
+    """Return over voxels the rms sine of the flip angle, mean squared sine of its half, rms cosine, ``[3, pulse]``."""
+    flip = timeline.flip_angle.detach().cpu()[:, None] * _relative_b1(timeline, voxels)
+    means = _means(torch.sin(flip / 2).square())
+    if rotations is not None and len(rotations.beta):
+        finite = _means(rotations.beta.detach().cpu().abs().square())[:, rotations.table.clamp_min(0)]
+        means = torch.where(rotations.table >= 0, finite, means)
+    return means.numpy()
+
+
+def _means(half: torch.Tensor) -> torch.Tensor:
+    """Return the means of `_mean_turns` of squared sines of half the flip angle, ``[n, voxel]``."""
+    sine, cosine = (half * (1 - half)).clamp_min(0), 1 - 2 * half  # rounding may leave a half above 1
+    return torch.stack((2 * sine.mean(1).sqrt(), half.mean(1), cosine.square().mean(1).sqrt()))
 
 
 def _relative_b1(timeline: Timeline, voxels: Voxels | None) -> torch.Tensor:

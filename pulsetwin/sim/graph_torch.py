@@ -17,10 +17,12 @@ from torch.utils.checkpoint import checkpoint
 from pulsetwin.sim.graph import PLUS_TO_PLUS_CONJ, PLUS_TO_Z_CONJ, Z_TO_PLUS_CONJ, Graph
 from pulsetwin.sim.graph_tables import Tables
 from pulsetwin.sim.phantom import Voxels
+from pulsetwin.sim.pulse_rotations import PulseRotations, edge_factors, instant_rotation
 from pulsetwin.sim.timeline import Timeline
 
 _MEMORY, _TAPE = 96 << 20, 1 << 30  # bytes that a chunk of voxels may take, without and with gradients
 _MAPS = ("position", "proton_density", "t1", "t2", "t2_prime", "diffusion", "b0")
+_FIELDS = ("b1", "coils", "alpha", "beta")
 _CONJUGATED = (Z_TO_PLUS_CONJ, PLUS_TO_PLUS_CONJ, PLUS_TO_Z_CONJ)
 _FACTOR_OF = np.array([3, 0, 0, 1, 2, 4, 5])  # which of the factors of a pulse each type of edge has
 _FIRST_TO_Z = 3  # of these factors
@@ -28,7 +30,7 @@ _FIRST_TO_Z = 3  # of these factors
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tissue:
-    """Maps of a chunk of voxels, real ``[voxel]`` but `position` ``[voxel, 3]``, `b1`, `coils` ``[n, voxel]``."""
+    """Maps of a chunk of voxels, real ``[voxel]`` but `position` ``[voxel, 3]``, all of `_FIELDS` ``[n, voxel]``."""
 
     position: Tensor
     proton_density: Tensor
@@ -39,19 +41,23 @@ class Tissue:
     b0: Tensor
     b1: Tensor
     coils: Tensor
+    alpha: Tensor
+    beta: Tensor
 
     @classmethod
-    def of(cls, voxels: Voxels, dtype: torch.dtype) -> Tissue:
+    def of(cls, voxels: Voxels, dtype: torch.dtype, rotations: PulseRotations | None = None) -> Tissue:
         """Return the maps of `voxels` in the precision of complex `dtype`; places and offsets stay in float64."""
         real = torch.empty(0, dtype=dtype).real.dtype
         maps = {name: getattr(voxels, name).to(real) for name in _MAPS}
         maps |= {name: getattr(voxels, name).double() for name in ("position", "b0")}
-        return cls(**maps, b1=voxels.b1.to(dtype), coils=voxels.coils.to(dtype))
+        turns = (voxels.b1[:0],) * 2 if rotations is None else (rotations.alpha, rotations.beta)
+        fields = dict(zip(_FIELDS, (voxels.b1, voxels.coils, *turns), strict=True))
+        return cls(**maps, **{name: value.to(dtype) for name, value in fields.items()})
 
     def chunk(self, part: slice) -> Tissue:
         """Return the maps of some of the voxels."""
         pick = {name: getattr(self, name)[part] for name in _MAPS}
-        return Tissue(**pick, b1=self.b1[:, part], coils=self.coils[:, part])
+        return Tissue(**pick, **{name: getattr(self, name)[:, part] for name in _FIELDS})
 
     def phasor(self, place: Tensor) -> Tensor:
         """Return the angle ``-2 pi (k r + tau b0)`` less whole turns, ``[n, voxel]``, of places ``[n, 4]``."""
@@ -81,6 +87,7 @@ class _Row:
     flip_angle: Tensor
     phase: Tensor
     shim: Tensor | None
+    rotation: int  # of the voxels' alpha and beta, -1 for an instantaneous pulse
     time: Tensor
     b: Tensor
     b_slope: Tensor
@@ -96,7 +103,7 @@ class _Row:
 
 def graph_signal(
     graph: Graph, tables: Tables, timeline: Timeline, voxels: Voxels, dtype: torch.dtype = torch.complex64,
-    probes: list[Tensor] | None = None,
+    probes: list[Tensor] | None = None, rotations: PulseRotations | None = None,
 ) -> Tensor:  # fmt: skip
     """Return the signal of a graph, complex `dtype` ``[coil, sample]`` on the device of the voxels.
 
@@ -109,10 +116,13 @@ def graph_signal(
     probes
         If given, every repetition's amplitudes after its pulse ``[state, 1, voxel]`` are appended to it, for gradients
         to be taken; the first are a leaf of the autograd graph. All voxels are then one chunk.
+    rotations
+        Of finite pulses; without them, all pulses are instantaneous.
     """
-    tissue = Tissue.of(voxels, dtype)
-    rows = _rows(graph, tables, timeline, voxels.position.device)
+    tissue = Tissue.of(voxels, dtype, rotations)
     device = voxels.position.device
+    finite = [-1] * timeline.pulses if rotations is None else rotations.table.tolist()
+    rows = _rows(graph, tables, timeline, device, finite)
     taped = torch.is_grad_enabled() and _carry_gradients(timeline, tissue)
     step = len(voxels) if probes is not None else _chunk(graph, tables, len(voxels), taped, dtype)
     signal = torch.zeros(len(voxels.coils), timeline.samples, dtype=dtype, device=device)
@@ -136,16 +146,12 @@ def _chunk(graph: Graph, tables: Tables, voxels: int, taped: bool, dtype: torch.
     edges, entries = np.diff(graph.edge_start[graph.row_start]), np.diff(tables.entry_start)
     held = (edges.sum() + entries.sum()) if taped else (edges.max() + entries.max())
     samples = sum(len(readout.place) for readout in tables.readouts)
-    orders = 1 if tables.edge_shift is None else 5
-    numbers = (
-        (6 if orders == 1 else 50) * int(held)
-        + 2 * orders * int(tables.group_start[-1])
-        + 2 * (samples if taped else 1)
-    )
+    orders, each = (1, 6) if tables.edge_shift is None else (5, 50)
+    numbers = each * int(held) + 2 * orders * int(tables.group_start[-1]) + 2 * (samples if taped else 1)
     return max(1, min(voxels, (_TAPE if taped else _MEMORY) // (numbers * dtype.itemsize)))
 
 
-def _rows(graph: Graph, tables: Tables, timeline: Timeline, device: torch.device) -> list[_Row]:
+def _rows(graph: Graph, tables: Tables, timeline: Timeline, device: torch.device, finite: list[int]) -> list[_Row]:
     """Return the rows of a graph, the equilibrium left out."""
     rows, starts = [], graph.row_start
     for r in range(1, graph.rows):
@@ -162,7 +168,7 @@ def _rows(graph: Graph, tables: Tables, timeline: Timeline, device: torch.device
                 **{name: value.to(device) for name, value in here.items()},
                 plus=int(graph.plus_start[r] - begin), groups=int(group[1] - group[0]),
                 slots=tuple(_slots(graph, r, tables.edge_shift, device)),
-                shim=None if timeline.shim is None else timeline.shim[r - 1].to(device),
+                shim=None if timeline.shim is None else timeline.shim[r - 1].to(device), rotation=finite[r - 1],
             )
         )  # fmt: skip
     return rows
@@ -186,9 +192,8 @@ def _slots(graph: Graph, row: int, shifts: Tensor | None, device: torch.device) 
             table[at] = source[now]
             shift = None
             if shifts is not None:
-                shift = (
-                    shifts.new_zeros(len(table), 4).index_copy(0, torch.from_numpy(at), shifts[edge[now]]).to(device)
-                )
+                shift = shifts.new_zeros(len(table), 4).index_copy(0, torch.from_numpy(at), shifts[edge[now]])
+                shift = shift.to(device)
             yield _Slot(to_plus, factor, torch.from_numpy(table).to(device), shift)
 
 
@@ -231,21 +236,19 @@ def _chunk_signal(
 
 def _pulse(amplitude: Tensor, row: _Row, tissue: Tissue) -> Tensor:
     """Return the amplitudes after the pulse of those at the end of the repetition before it."""
-    b1 = tissue.b1.sum(0) if row.shim is None else row.shim.to(tissue.b1.dtype) @ tissue.b1
-    strength = b1.abs()
-    angle = row.flip_angle.to(strength.dtype) * strength
-    turn = torch.polar(torch.ones_like(row.phase), row.phase).to(b1.dtype)
-    turn = turn * torch.where(strength == 0, 1, b1 / torch.where(strength == 0, 1, strength))
-    sine, half = torch.sin(angle), torch.sin(angle / 2).square()
-    to_z = -0.5j * sine * turn.conj()
-    factors = (-1j * sine * turn, 1 - half, half * turn * turn, torch.cos(angle), to_z, to_z.conj())
+    if row.rotation >= 0:
+        alpha, beta = tissue.alpha[row.rotation], tissue.beta[row.rotation]
+    else:
+        b1 = tissue.b1.sum(0) if row.shim is None else row.shim.to(tissue.b1.dtype) @ tissue.b1
+        alpha, beta = instant_rotation(row.flip_angle, b1)
+    factors = edge_factors(alpha, beta * torch.polar(torch.ones_like(row.phase), row.phase).to(beta.dtype))
     mirrored = torch.cat((amplitude[:, :1], -amplitude[:, 1:]), 1).conj()  # k and tau change their sign
     sources = torch.cat((amplitude, mirrored, torch.zeros_like(amplitude[:1])))
     made: dict[bool, Tensor] = {}
     for slot in row.slots:
         part = sources[slot.source] * factors[slot.factor]
         if slot.shift is not None:
-            moved = part[:, 1:] + slot.shift.to(strength.dtype)[:, :, None] * part[:, :1]
+            moved = part[:, 1:] + slot.shift.to(tissue.t1.dtype)[:, :, None] * part[:, :1]
             part = torch.cat((part[:, :1], moved), 1)
         made[slot.plus] = made[slot.plus] + part if slot.plus in made else part
     return torch.cat((made[False], made[True])) if True in made else made[False]

@@ -15,6 +15,7 @@ from pulsetwin.sim.graph_fused import fused_signal
 from pulsetwin.sim.graph_tables import graph_tables
 from pulsetwin.sim.graph_torch import graph_signal
 from pulsetwin.sim.phantom import Voxels
+from pulsetwin.sim.pulse_rotations import PulseRotations
 from pulsetwin.sim.state_selection import select_by_error
 from pulsetwin.sim.timeline import Timeline
 
@@ -54,16 +55,21 @@ class GraphResult:
 def simulate_graphs(
     timeline: Timeline, voxels: Voxels, *, dtype: torch.dtype = torch.complex64, tol: float | None = None,
     seed: int = 0, graph: Graph | None = None, max_states: int = 4096, backend: str | None = None,
+    rotations: PulseRotations | None = None,
 ) -> GraphResult:  # fmt: skip
     """Return the signal of voxels with instantaneous pulses, T2', diffusion, and B1 of any number of channels.
 
-    Differentiable in the timeline's flip angles, phases, durations, moments and sample phases, and in every map of the
-    voxels. Where paths of equal k and tau meet in a state, each keeps its own gradient to durations and moments.
+    With `rotations`, pulses that have a shape act as it does on each voxel: profiles of slices, spins off resonance,
+    adiabatic pulses.
+
+    Differentiable in the timeline's flip angles, phases, durations, moments and sample phases, in every map of the
+    voxels, and in the rotations. Where paths of equal k and tau meet in a state, each keeps its own gradient to
+    durations and moments.
 
     Parameters
     ----------
     timeline
-        The sequence; pulse shapes and carrier frequencies are not used.
+        The sequence; pulse shapes and carrier frequencies act by way of `rotations`.
     voxels
         The object; exchanging pools are refused.
     dtype
@@ -79,28 +85,33 @@ def simulate_graphs(
     backend
         ``numba``: a fused kernel with analytic gradients, for ``complex64`` on the CPU; ``torch``: batched operations,
         on any device and in both precisions; None chooses ``numba`` where it can.
+    rotations
+        What `pulse_rotations` returned for this timeline and these voxels, for finite pulses; without, all pulses are
+        instantaneous. For backend ``torch``, and not together with `tol`.
 
     Raises
     ------
     ProtocolError
-        If the voxels hold exchanging pools, `dtype` is not complex, `tol` is given together with `graph`, or `backend`
-        is unknown or cannot do what is asked.
+        If the voxels hold exchanging pools, `dtype` is not complex, `tol` is given together with `graph` or
+        `rotations`, or `backend` is unknown or cannot do what is asked.
     MismatchError
-        If the graph has another number of pulses, or the shim another number of channels.
+        If the graph has another number of pulses, the shim another number of channels, or the rotations another number
+        of pulses or voxels.
     """
     begin = time.perf_counter()
     _check(timeline, voxels, dtype, tol, graph)
-    fused = _fused(backend, dtype, voxels.position.device)
+    _check_rotations(rotations, timeline, voxels, tol, backend)
+    fused = _fused(backend, dtype, voxels.position.device) and rotations is None
     if graph is None:
-        graph = build_graph(timeline, voxels, max_states=max_states)
+        graph = build_graph(timeline, voxels, max_states=max_states, rotations=rotations)
     total, error = graph.states, 0.0
     if tol is not None:
         graph, error = select_by_error(graph, timeline, voxels, tol, seed=seed)
-    tables = graph_tables(graph, timeline, voxels.size, voxels.shape)
     if fused:
-        signal = fused_signal(graph, tables, timeline, voxels)
+        signal = fused_signal(graph, timeline, voxels)
     else:
-        signal = graph_signal(graph, tables, timeline, voxels, dtype)
+        tables = graph_tables(graph, timeline, voxels.size, voxels.shape)
+        signal = graph_signal(graph, tables, timeline, voxels, dtype, rotations=rotations)
     return GraphResult(
         signal, graph, graph.states, total, graph.dropped, None if graph.dropped else error, time.perf_counter() - begin
     )
@@ -113,6 +124,18 @@ def _fused(backend: str | None, dtype: torch.dtype, device: torch.device) -> boo
             f"graphs: backend {backend!r} for {dtype} on {device}: give 'numba' (complex64 on the CPU), 'torch' or None"
         )
     return able and backend != "torch"
+
+
+def _check_rotations(
+    rotations: PulseRotations | None, timeline: Timeline, voxels: Voxels, tol: float | None, backend: str | None
+) -> None:
+    if rotations is None:
+        return
+    rotations.check(timeline, voxels)
+    if backend == "numba":
+        raise ProtocolError("graphs: backend 'numba' plays instantaneous pulses: give 'torch' or None with rotations")
+    if tol is not None:
+        raise ProtocolError("graphs: states are chosen for instantaneous pulses: leave tol out with rotations")
 
 
 def _check(timeline: Timeline, voxels: Voxels, dtype: torch.dtype, tol: float | None, graph: Graph | None) -> None:
