@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from pulsetwin.errors import ProtocolError
+from pulsetwin.sim.isochromat_maps import steady_gradient
+from pulsetwin.sim.isochromat_walk import walk_moments
 from pulsetwin.sim.phantom import Voxels
 from pulsetwin.sim.pulse_steps import hard_step, nominal_scale, pulse_steps
 from pulsetwin.sim.timeline import PulseShape, Timeline
@@ -30,25 +32,33 @@ class Program:
     ----------
     steps, step_start
         Steps of each distinct pulse, and where those of each begin.
+    plan
+        Of each distinct pulse, ``[played, 6]``.
     pulses
-        ``[pulse, 11]``.
+        ``[pulse, 15]``.
     intervals
-        Runs of equal intervals ``[run, 8]``, without those within pulses.
+        Runs of equal intervals ``[run, 8]``: those between samples joined, those within pulses left out.
     start
         First run of each repetition and the total.
+    attenuation
+        By diffusion since the pulse, of each column of the result [s/m^2].
     column
         Column of the result that holds each sample, ``[sample]``.
-    recorded
-        Number of columns.
     """
 
     steps: np.ndarray
     step_start: np.ndarray
+    plan: np.ndarray
     pulses: np.ndarray
     intervals: np.ndarray
     start: np.ndarray
+    attenuation: np.ndarray
     column: np.ndarray
-    recorded: int
+
+    @property
+    def recorded(self) -> int:
+        """Number of columns of the result."""
+        return len(self.attenuation)
 
 
 def compile_timeline(timeline: Timeline, voxels: Voxels, *, finite_rf: bool, motion: Motion | None) -> Program:
@@ -75,14 +85,31 @@ def compile_timeline(timeline: Timeline, voxels: Voxels, *, finite_rf: bool, mot
     intervals = intervals[kept]
     start = np.searchsorted(kept, timeline.interval_start.numpy())
     total = np.concatenate(([0.0], np.cumsum(intervals[:, 0])))
-    played, pulses = _pulses(timeline, voxels, finite_rf, motion)
+    played, pulses, lead = _pulses(timeline, voxels, finite_rf, motion)
     pulses[:, 3] = total[start[1:]] - total[start[:-1]]
-    # Sums of equal intervals differ in their last bits: equal times are worked out once.
-    pulses[:, 3] = np.round(pulses[:, 3], 12)
+    pulses[:, 10:], attenuation = walk_moments(intervals[:, 0], intervals[:, 1:4], start, lead)
     ends = np.cumsum([0, *(len(steps) for steps in played)])
     steps = np.concatenate(played) if played else np.zeros((0, 13))
-    runs, first = _runs(intervals, start)
-    return Program(steps, ends, pulses, runs, first, column, len(sampled))
+    plan = np.array([steady_gradient(one, _extent(voxels)) for one in played]).reshape(-1, 6)
+    runs, first = _runs(*_joined(intervals, start))
+    return Program(steps, ends, plan, pulses, runs, first, attenuation[intervals[:, 6] >= 0], column)
+
+
+def _extent(voxels: Voxels) -> np.ndarray:
+    """Return the largest distance of spins from the origin along each axis [m], ``[3]``."""
+    return voxels.position.detach().double().abs().amax(0).numpy() + np.array(voxels.size) / 2
+
+
+def _joined(intervals: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Join the intervals of each repetition from sample to sample: their phases add up."""
+    if not len(intervals):
+        return intervals, start
+    first = np.append(True, intervals[:-1, 6] >= 0)
+    first[start[start < len(intervals)]] = True
+    heads = np.nonzero(first)[0]
+    joined = np.add.reduceat(intervals, heads, axis=0)
+    joined[:, 5:] = intervals[np.append(heads[1:], len(intervals)) - 1, 5:]
+    return joined, np.searchsorted(heads, start)
 
 
 def _runs(intervals: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -131,8 +158,8 @@ def _check_windows(timeline: Timeline) -> None:
 
 def _pulses(
     timeline: Timeline, voxels: Voxels, finite_rf: bool, motion: Motion | None
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return the steps of each distinct pulse, and the program's rows of all."""
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Return the steps of each distinct pulse, the program's rows of all, and the duration of each [s]."""
     times = timeline.start_time + _pulse_times(timeline)
     shims = timeline.shim.detach().numpy() if timeline.shim is not None else None
     flips, phases = timeline.flip_angle.detach().tolist(), timeline.phase.detach().tolist()
@@ -140,7 +167,7 @@ def _pulses(
     known: dict[tuple[object, ...], int] = {}
     played: list[np.ndarray] = []
     moments: list[np.ndarray] = []
-    rows = np.zeros((timeline.pulses, 11))
+    rows, length = np.zeros((timeline.pulses, 15)), np.zeros(timeline.pulses)
     for r, (flip, number, frequency) in enumerate(zip(flips, shapes, frequencies, strict=True)):
         shim = np.ones(len(voxels.b1), complex) if shims is None else shims[r]
         shape = timeline.shapes[number] if number >= 0 and finite_rf else None
@@ -154,10 +181,10 @@ def _pulses(
         rows[r, 0], rows[r, 1], rows[r, 2] = known[key], -phases[r], phases[r]
         rows[r, 4:10] = moments[known[key]]
         if shape:
-            rows[r, 10] = float(shape.duration.sum())
+            length[r] = float(shape.duration.sum())
             rows[r, 1] -= 2 * math.pi * frequency * shape.center
-            rows[r, 2] -= 2 * math.pi * frequency * (rows[r, 10] - shape.center)
-    return played, rows
+            rows[r, 2] -= 2 * math.pi * frequency * (length[r] - shape.center)
+    return played, rows, length
 
 
 def _bytes(pose: tuple[Tensor, Tensor] | None) -> bytes:
@@ -177,7 +204,7 @@ def _steps(
         return hard_step(flip, shim)
     # In the object's axes the shift is that of every point by R^T s.
     shift = (pose[0].double().T @ pose[1].double()).numpy() if pose else np.zeros(3)
-    extent = voxels.position.detach().double().abs().amax(0).numpy() + np.array(voxels.size) / 2 + np.abs(shift)
+    extent = _extent(voxels) + np.abs(shift)
     gradient = shape.gradient.detach().abs().amax(0).numpy() if len(shape.gradient) else np.zeros(3)
     # Half of the Lorentzian line's far tails, 4 % of spins, is left to a lesser accuracy.
     line = 32 / (2 * math.pi * float(voxels.t2_prime.min()))

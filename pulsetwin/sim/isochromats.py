@@ -13,7 +13,8 @@ from torch import Tensor
 
 from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.progress import Progress, silent
-from pulsetwin.sim.isochromat_kernel import run_voxels
+from pulsetwin.sim.isochromat_kernel import place_spins, run_voxels
+from pulsetwin.sim.isochromat_maps import PORTION, pulse_series
 from pulsetwin.sim.isochromat_program import Motion, compile_timeline
 from pulsetwin.sim.phantom import Voxels
 from pulsetwin.sim.timeline import Timeline
@@ -81,14 +82,16 @@ def simulate_isochromats(
     size = np.array(voxels.size if voxels.shape == "box" and spins > 1 else (0.0, 0.0, 0.0))
 
     def portion(here: slice) -> np.ndarray:
+        places, rows = place_spins(cloud, shift[here], table[here], size), (table[here], field[here])
+        series = pulse_series(places, *rows, program.steps, program.step_start, program.plan)
         mean = run_voxels(
-            cloud, shift[here], table[here], field[here], size, program.steps, program.step_start, program.pulses,
-            program.intervals, program.start, program.recorded, walking, here.start,
+            places, *rows, program.steps, program.step_start, program.plan, series, program.pulses, program.intervals,
+            program.start, program.attenuation, walking, here.start,
         )  # fmt: skip
         return weights[:, here] @ mean
 
     signal = np.zeros((len(weights), program.recorded), complex)
-    for done, part in _in_threads(portion, len(voxels), 16 * max(program.recorded, 1)):
+    for done, part in _in_threads(portion, len(voxels), 16 * program.recorded + 32 * spins):
         signal += part
         progress(done, len(voxels), "isochromats")
     receiver = torch.exp(1j * timeline.sample_phase.detach())
@@ -154,7 +157,7 @@ def _in_threads(work: Callable[[slice], np.ndarray], total: int, size: int) -> I
     `size` is what one voxel's result takes [byte].
     """
     threads = torch.get_num_threads()
-    count = max(1, min(_RESULT_BYTES // (threads * size), -(-total // (4 * threads))))
+    count = max(1, min(_RESULT_BYTES // (threads * size), -(-total // (4 * threads)), PORTION))
     parts = [slice(first, min(first + count, total)) for first in range(0, total, count)]
     with ThreadPoolExecutor(threads) as pool:
         yield from zip((part.stop for part in parts), pool.map(work, parts), strict=True)

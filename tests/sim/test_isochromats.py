@@ -373,4 +373,4 @@ def test_work_is_shared_between_equal_pulses_and_intervals():
     program = compile_timeline(line, random_voxels(2, 0), finite_rf=True, motion=None)
     assert len(program.step_start) == 2
     assert len(program.intervals) == 3 * pulses
-    assert program.intervals[1, 7] == samples
+    assert program.intervals[1, 7] == samples - 1  # the first is joined to what precedes it
