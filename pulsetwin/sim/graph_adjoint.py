@@ -8,25 +8,10 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from pulsetwin.sim.graph_adjoint_pulse import angles_adjoint, drive_adjoint, pulse_adjoint
-from pulsetwin.sim.graph_adjoint_rows import Back, Sums, entries_adjoint, row_adjoint
-from pulsetwin.sim.graph_kernel import (
-    FACTORS,
-    FAST,
-    LANES,
-    ONE,
-    ZERO,
-    evolve_row,
-    fill_drive,
-    fill_factors,
-    fill_relaxed,
-    new_scratch,
-    run_block,
-)
-from pulsetwin.sim.graph_sums import (
-    dot,
-    total,
-)
+from pulsetwin.sim.graph_adjoint_pulse import angles_adjoint, pulse_adjoint
+from pulsetwin.sim.graph_adjoint_rows import Back, entries_adjoint, row_adjoint
+from pulsetwin.sim.graph_kernel import evolve_row, fill_pulse, fill_relaxed, new_scratch, run_block
+from pulsetwin.sim.graph_lanes import FACTORS, FAST, LANES, ONE, ZERO, dot
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -42,77 +27,83 @@ def _before_row(plan, tissue, r, room):  # pragma: no cover
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
+def _add_shares(state, here, after):  # pragma: no cover
+    """Add the gradients of relative changes of the amplitudes after a pulse."""
+    for s in range(len(state)):
+        state[s] += dot(here[s], after[s]) + dot(here[s, LANES:], after[s, LANES:])
+
+
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
 def _reverse_block(
-    plan, place, tissue, b1, x, x_bar, block, room, back, sums, maps, tables_wanted, maps_wanted, received
+    plan, moments, blocks, i, x, x_bar, room, back, sums, maps, tables_wanted, maps_wanted, received
 ):  # pragma: no cover
-    """Run a block in reverse, after `run_block` has kept its states in ``room.after``."""
-    place_bar, rates, b1_bar = maps.place[block], maps.tissue[block], maps.b1[block]
-    last = len(plan.plus_start) - 1
+    """Run block `i` in reverse, after `run_block` has kept its states in ``room.after``."""
+    place, tissue, rates = blocks.place[i], blocks.tissue[i], maps.tissue[i]
+    count = len(moments.axis)
     back.here[:] = ZERO
     back.moment[:] = ZERO
+    last = len(plan.plus_start) - 1
     for r in range(last, 0, -1):
-        after = room.after[plan.row_start[r] :]
+        begin, end = plan.row_start[r], plan.row_start[r + 1]
+        after = room.after[begin:end]
         if r < last:
-            row_adjoint(plan, tissue, r, room, back, sums, rates, tables_wanted, maps_wanted)
+            row_adjoint(
+                plan, moments, place, tissue, r, room, back, sums, rates, tables_wanted, maps_wanted,
+            )  # fmt: skip
         entries_adjoint(
-            plan, place, tissue, r, x, x_bar, block, after, room, back, sums, place_bar, rates, tables_wanted,
+            plan, moments, place, tissue, r, x, x_bar, after, room, back, sums, maps.place[i], rates, tables_wanted,
             maps_wanted, received,
         )  # fmt: skip
+        if len(sums.state):
+            _add_shares(sums.state[begin:end], back.here, after)
         _before_row(plan, tissue, r, room)
-        flip_angle, phase, shim = plan.flip_angle[r - 1], plan.phase[r - 1], plan.shim[r - 1]
-        if r < last and not plan.same_drive[r]:
-            fill_drive(room.drive, b1, shim)
-        fill_factors(room.factor, room.drive, flip_angle, phase)
-        pulse_adjoint(plan, r, room, back, sums)
-        angles_adjoint(back.q, back.u, back.factor, room.drive, flip_angle, phase)
-        sums.flip_angle[r - 1] += dot(back.q, room.drive[0])
-        sums.phase[r - 1] += total(back.u)
-        drive_adjoint(b1_bar, sums.shim[r - 1], back.wave, back, room.drive, b1, shim, flip_angle)
-        count = plan.row_start[r] - plan.row_start[r - 1]
-        back.here[:count] = back.before[:count]
-        if len(plan.shift):
-            back.moment[: 4 * count] = back.moment_before[: 4 * count]
+        fill_pulse(plan, r - 1, blocks.b1[i], blocks.rotation[i], room)
+        pulse_adjoint(plan, r, room, back, count)
+        angles_adjoint(plan, r - 1, blocks.b1[i], maps.b1[i], maps.rotation[i], room, back, sums)
+        states = begin - plan.row_start[r - 1]
+        back.here[:states] = back.before[:states]
+        back.moment[: count * states] = back.moment_before[: count * states]
 
 
-@numba.njit(cache=True, fastmath=FAST, error_model="numpy", parallel=True)
-def reverse_blocks(plan, blocks, x, x_bar, sums, maps, widest, wanted):  # pragma: no cover
-    """Add the gradients of all blocks.
+@numba.njit(cache=True)
+def _new_back(widest, moments):  # pragma: no cover
+    return Back(
+        np.empty((widest, 2 * LANES), np.float32), np.empty((widest, 2 * LANES), np.float32),
+        np.empty((moments * widest, 2 * LANES), np.float32), np.empty((moments * widest, 2 * LANES), np.float32),
+        np.empty((FACTORS, LANES), np.float32), np.empty((4, LANES), np.float32), np.empty(2 * LANES, np.float32),
+        np.empty(2 * LANES, np.float32), np.empty(LANES, np.float32), np.empty(LANES, np.float32),
+        np.empty((2, LANES), np.float32), np.empty((moments, LANES), np.float32),
+    )  # fmt: skip
+
+
+@numba.njit(cache=True, nogil=True)
+def reverse_blocks(
+    plan, moments, blocks, x, x_bar, sums, maps, widest, worker, workers, tables_wanted, maps_wanted, received
+):  # pragma: no cover
+    """Add the gradients of a worker's blocks.
 
     Parameters
     ----------
-    plan, blocks
-        What was simulated.
+    plan, moments, blocks
+        What was simulated, and the moments that are needed.
     x
-        Where to add what `run_blocks` does.
+        Where to add what `run_blocks` does, if `received`.
     x_bar
-        Cotangents of the groups, ``[order, group, block, 2 * LANES]``, order 0 first, and then, if there are shifts and
-        the voxels have an extent, those of the groups' moments of kx, ky, kz.
-    sums
-        Gradients of what all voxels share, each with an axis of workers first.
-    maps
-        Gradients of `blocks`.
+        Cotangents of the groups, ``[order, group, block, 2 * LANES]``, and of their first moments.
+    sums, maps
+        Gradients of what all voxels share, and of `blocks`.
     widest
         Most states in a row.
-    wanted
-        Whether the gradients of the tables, of the maps but b1, and `x` are.
+    worker, workers
+        Which of how many this is.
+    tables_wanted, maps_wanted
+        Whether gradients of k, times and b are, and those of maps other than b1 and rotations.
     """
-    workers = len(sums.flip_angle)
-    for worker in numba.prange(workers):
-        room = new_scratch(len(plan.edge_start) - 1, widest)
-        moments = 4 * widest if len(plan.shift) else 0
-        back = Back(
-            np.empty((widest, 2 * LANES), np.float32), np.empty((widest, 2 * LANES), np.float32),
-            np.empty((moments, 2 * LANES), np.float32), np.empty((moments, 2 * LANES), np.float32),
-            np.empty((FACTORS, LANES), np.float32), np.empty(2 * LANES, np.float32), np.empty(2 * LANES, np.float32),
-            np.empty(LANES, np.float32), np.empty(LANES, np.float32), np.empty((2, LANES), np.float32),
+    room = new_scratch(len(plan.edge_start) - 1, widest)
+    back = _new_back(widest, len(moments.axis))
+    for i in range(worker, len(blocks.tissue), workers):
+        run_block(plan, blocks.place[i], blocks.tissue[i], blocks.b1[i], blocks.rotation[i], x[:, i], room, True)
+        _reverse_block(
+            plan, moments, blocks, i, x[:, i], x_bar[:, :, i], room, back, sums, maps, tables_wanted, maps_wanted,
+            received,
         )  # fmt: skip
-        mine = Sums(
-            sums.flip_angle[worker], sums.phase[worker], sums.shim[worker], sums.row_time[worker], sums.b[worker],
-            sums.shift[worker], sums.entry_place[worker], sums.entry_time[worker], sums.entry_b[worker],
-        )  # fmt: skip
-        for block in range(worker, len(blocks.tissue), workers):
-            place, tissue, b1 = blocks.place[block], blocks.tissue[block], blocks.b1[block]
-            run_block(plan, place, tissue, b1, x, block, room, True)
-            _reverse_block(
-                plan, place, tissue, b1, x, x_bar, block, room, back, mine, maps, wanted[0], wanted[1], wanted[2]
-            )

@@ -1,4 +1,4 @@
-"""Gradients of a phase distribution graph at a pulse: its edges, their factors, and angle, phase and field.
+"""Gradients of a phase distribution graph at a pulse: its edges, their factors, and angle, phase, field and rotation.
 
 The cotangent of a complex number is that of its real part plus i times that of its imaginary part.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from pulsetwin.sim.graph_kernel import (
+from pulsetwin.sim.graph_kernel import edge_factor
+from pulsetwin.sim.graph_lanes import (
     COS,
     FAST,
     FLIPPED,
@@ -20,15 +21,11 @@ from pulsetwin.sim.graph_kernel import (
     TO_Z,
     TWO,
     ZERO,
-    add_edge,
-    edge_factor,
-    half_turn,
-    moves,
-    rounded,
-)
-from pulsetwin.sim.graph_sums import (
     add_scaled,
     dot,
+    half_turn,
+    rounded,
+    total,
 )
 
 
@@ -60,80 +57,58 @@ def _parent_adjoint(parent, bar, f_re, f_im, real, f_sign, m_sign, scale):  # pr
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def _moments_adjoint(plan, e, child, p, m, bar, wanted, room, back, sums):  # pragma: no cover
-    """Add the gradients of an edge's shift where `wanted`, and those of the moments of its parent `p`.
-
-    Returns the cotangent of what the edge brings: `bar`, and what comes through the moments if the shift is not 0.
-    """
-    row, real, f_sign, m_sign = edge_factor(plan.edge_type[e])
-    f_re, f_im = room.factor[row], room.factor[row + 1]
-    if wanted:
-        room.made[:] = ZERO
-        add_edge(room.made, m, f_re, f_im, real, f_sign, m_sign)
-    for j in range(4):
-        moment, parent = back.moment[4 * child + j], back.moment_before[4 * p + j]
-        if wanted:
-            sums.shift[e, j] += dot(moment, room.made) + dot(moment[LANES:], room.made[LANES:])
-        _parent_adjoint(parent, moment, f_re, f_im, real, f_sign, m_sign, m_sign)
-    if not moves(plan.shift[e]):
-        return bar
-    room.made[:] = bar
-    for j in range(4):
-        shift = np.float32(plan.shift[e, j])
-        add_scaled(room.made, shift, back.moment[4 * child + j])
-        add_scaled(room.made[LANES:], shift, back.moment[4 * child + j, LANES:])
-    return room.made
-
-
-@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def pulse_adjoint(plan, r, room, back, sums):  # pragma: no cover
-    """Fill ``back.before`` with the cotangents of the states before the pulse of row `r`, and ``back.factor``.
-
-    A state's first edge is where its place comes from: its shift is 0 whatever the timeline, unless the state is Z0.
-    """
-    begin, before = plan.row_start[r], plan.row_start[r - 1]
+def pulse_adjoint(plan, r, room, back, moments):  # pragma: no cover
+    """Fill ``back.before`` with the cotangents of the states before the pulse of row `r`, and ``back.factor``."""
+    begin, before, table = plan.row_start[r], plan.row_start[r - 1], plan.table[r - 1]
     back.before[: begin - before] = ZERO
-    if len(plan.shift):
-        back.moment_before[: 4 * (begin - before)] = ZERO
+    back.moment_before[: moments * (begin - before)] = ZERO
     back.factor[:] = ZERO
     for child in range(begin, plan.row_start[r + 1]):
-        first = plan.edge_start[child]
-        for e in range(first, plan.edge_start[child + 1]):
-            p, bar = plan.edge_parent[e] - before, back.here[child - begin]
-            m = room.end[p]
-            if len(plan.shift):
-                wanted = e > first or child == begin
-                bar = _moments_adjoint(plan, e, child - begin, p, m, bar, wanted, room, back, sums)
-            row, real, f_sign, m_sign = edge_factor(plan.edge_type[e])
-            _factor_adjoint(back.factor[row], back.factor[row + 1], bar, m, real, f_sign, m_sign)
+        bar, c = back.here[child - begin], moments * (child - begin)
+        for e in range(plan.edge_start[child], plan.edge_start[child + 1]):
+            p = plan.edge_parent[e] - before
+            row, real, f_sign, m_sign = edge_factor(plan.edge_type[e], table)
             f_re, f_im = room.factor[row], room.factor[row + 1]
+            _factor_adjoint(back.factor[row], back.factor[row + 1], bar, room.end[p], real, f_sign, m_sign)
             _parent_adjoint(back.before[p], bar, f_re, f_im, real, f_sign, m_sign, ONE)
+            for j in range(moments):  # k and tau change their sign where the parent is conjugated
+                parent = back.moment_before[moments * p + j]
+                _parent_adjoint(parent, back.moment[c + j], f_re, f_im, real, f_sign, m_sign, m_sign)
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def angles_adjoint(q, u, bar, drive, flip_angle, phase):  # pragma: no cover
-    """Fill `q` and `u` with the cotangents of each voxel's flip angle and phase, given those of the factors."""
+def _spin_adjoint(bar, factor, spin):  # pragma: no cover
+    """Fill the cotangents of the Cayley-Klein parameters ``[4, LANES]``, given those of the factors."""
+    for v in range(LANES):
+        a, b, c, d = spin[0, v], spin[1, v], spin[2, v], spin[3, v]
+        z, p, q = factor[COS, v], factor[TO_PLUS, v], factor[TO_PLUS + 1, v]
+        s, t = factor[SAME, v], factor[SAME + 1, v]
+        f, g = factor[FLIPPED, v], factor[FLIPPED + 1, v]
+        x, y = factor[TO_Z, v], factor[TO_Z + 1, v]
+        bar[0, v] = TWO * (z * a + p * c + q * d + s * a - t * b) - x * c + y * d
+        bar[1, v] = TWO * (z * b + p * d - q * c - s * b - t * a) + x * d + y * c
+        bar[2, v] = TWO * (-z * c + p * a - q * b - f * c - g * d) - x * a + y * b
+        bar[3, v] = TWO * (-z * d + p * b + q * a + f * d - g * c) + x * b + y * a
+
+
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
+def _angles_adjoint(q, u, bar, drive, flip_angle, phase):  # pragma: no cover
+    """Fill `q` and `u` with the cotangents of each voxel's flip angle and phase, given those of `spin`."""
     turns = np.float32(flip_angle / (2 * np.pi))
     p_re, p_im = np.float32(np.cos(phase)), np.float32(np.sin(phase))
     for v in range(LANES):
         s, c = half_turn(rounded(turns * drive[0, v]))
         re, im = p_re * drive[1, v] - p_im * drive[2, v], p_re * drive[2, v] + p_im * drive[1, v]
-        half_sine, half = s * c, s * s
-        cosine, double_re, double_im = ONE - TWO * half, re * re - im * im, TWO * re * im
-        to_plus, to_plus_im, to_z, to_z_im = bar[TO_PLUS, v], bar[TO_PLUS + 1, v], bar[TO_Z, v], bar[TO_Z + 1, v]
-        flipped, flipped_im = bar[FLIPPED, v], bar[FLIPPED + 1, v]
-        q[v] = half_sine * (double_re * flipped + double_im * flipped_im - TWO * bar[COS, v] - bar[SAME, v])
-        q[v] += cosine * (im * to_plus - re * to_plus_im - HALF * (im * to_z + re * to_z_im))
-        u[v] = half_sine * (TWO * (re * to_plus + im * to_plus_im) - re * to_z + im * to_z_im)
-        u[v] += TWO * half * (double_re * flipped_im - double_im * flipped)
+        q[v] = HALF * (c * (bar[2, v] * im - bar[3, v] * re) - s * bar[0, v])
+        u[v] = s * (bar[2, v] * re + bar[3, v] * im)
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def drive_adjoint(b1_bar, shim_bar, wave, back, drive, b1, shim, flip_angle):  # pragma: no cover
-    """Add the gradients of transmit fields and shim, given those of angle and phase in ``back.q`` and ``back.u``."""
+def _drive_adjoint(b1_bar, shim_bar, wave, q, u, drive, b1, shim, flip_angle):  # pragma: no cover
+    """Add the gradients of transmit fields and shim, given those of angle and phase, `q` and `u`."""
     for v in range(LANES):
-        along = np.float32(flip_angle) * back.q[v]
-        across = back.u[v] / drive[0, v] if drive[0, v] > ZERO else ZERO
+        along = np.float32(flip_angle) * q[v]
+        across = u[v] / drive[0, v] if drive[0, v] > ZERO else ZERO
         wave[v] = drive[1, v] * along - drive[2, v] * across
         wave[LANES + v] = drive[2, v] * along + drive[1, v] * across
     re, im = wave[:LANES], wave[LANES:]
@@ -144,3 +119,30 @@ def drive_adjoint(b1_bar, shim_bar, wave, back, drive, b1, shim, flip_angle):  #
         add_scaled(b1_bar[c, 1], w_re, im)
         add_scaled(b1_bar[c, 1], -w_im, re)
         shim_bar[c] += dot(re, b1[c, 0]) + dot(im, b1[c, 1]) + 1j * (dot(im, b1[c, 0]) - dot(re, b1[c, 1]))
+
+
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
+def _rotation_adjoint(rotation_bar, u, bar, spin, phase):  # pragma: no cover
+    """Add the gradients of a finite pulse's rotation at phase 0, and fill `u` with the cotangent of the phase."""
+    p_re, p_im = np.float32(np.cos(phase)), np.float32(np.sin(phase))
+    for v in range(LANES):
+        rotation_bar[0, v] += bar[0, v]
+        rotation_bar[1, v] += bar[1, v]
+        rotation_bar[2, v] += p_re * bar[2, v] + p_im * bar[3, v]
+        rotation_bar[3, v] += p_re * bar[3, v] - p_im * bar[2, v]
+        u[v] = bar[3, v] * spin[2, v] - bar[2, v] * spin[3, v]
+
+
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
+def angles_adjoint(plan, p, b1, b1_bar, rotation_bar, room, back, sums):  # pragma: no cover
+    """Add the gradients of pulse `p`, given those of its factors in ``back.factor``."""
+    bar, table = back.spin, plan.table[p]
+    _spin_adjoint(bar, back.factor, room.spin)
+    if table >= 0:
+        _rotation_adjoint(rotation_bar[table], back.u, bar, room.spin, plan.phase[p])
+    else:
+        flip_angle = plan.flip_angle[p]
+        _angles_adjoint(back.q, back.u, bar, room.drive, flip_angle, plan.phase[p])
+        sums.flip_angle[p] += dot(back.q, room.drive[0])
+        _drive_adjoint(b1_bar, sums.shim[p], back.wave, back.q, back.u, room.drive, b1, plan.shim[p], flip_angle)
+    sums.phase[p] += total(back.u)

@@ -1,6 +1,9 @@
-"""Gradients of a phase distribution graph between two pulses: decay, and what transverse states emit.
+"""Gradients of a phase distribution graph between two pulses: decay, dephasing, and what transverse states emit.
 
-The cotangent of a complex number is that of its real part plus i times that of its imaginary part.
+The cotangent of a complex number is that of its real part plus i times that of its imaginary part. Moments and times
+of a repetition act in two ways. They turn its transverse states, whichever paths meet in them: the cotangents of the
+states are enough. And they move k and tau of the paths, and so the voxel's transform, T2' and diffusion at later times:
+this takes the first moments of the paths' k and tau in each state, which are 0 but not their gradients.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsetwin.sim.graph_kernel import (
+from pulsetwin.sim.graph_lanes import (
     CYCLE,
     DENSITY,
     DIFFUSION,
@@ -23,37 +26,54 @@ from pulsetwin.sim.graph_kernel import (
     R2_PRIME,
     TWO,
     ZERO,
-    exponential,
-    half_turn,
-    turns_of,
-)
-from pulsetwin.sim.graph_sums import (
     add_places,
     add_positions,
     add_scaled,
     dot,
+    exponential,
+    half_turn,
+    total,
+    turns_of,
 )
+
+TIME, B = 4, 5  # columns of `Sums.entry`
+
+
+class Moments(NamedTuple):
+    """The components of k and tau whose first moments are needed, most often few.
+
+    `axis` is 0 to 2 for k and 3 for tau; `order` is its place in the cotangents of the groups, 0 for none; the slopes
+    are those of what multiplies the diffusion coefficient, or R2' for tau, ``[state, axis]`` and ``[entry, axis]``.
+    """
+
+    axis: NDArray[np.int64]
+    order: NDArray[np.int64]
+    slope: NDArray[np.float32]
+    entry_slope: NDArray[np.float32]
 
 
 class Sums(NamedTuple):
-    """Gradients of the floating-point members of `sim.graph_kernel.Plan`, one sum for each worker."""
+    """Gradients of what all voxels share, summed over the blocks of one worker.
+
+    `row` are those of k and time at the end of each repetition, ``[pulse + 1, 4]``, `b` of each state's b, `entry` of
+    each entry's k and tau, time and b, ``[entry, 6]``. `state` is that of a relative change of each state's amplitude
+    after its pulse, or empty.
+    """
 
     flip_angle: NDArray[np.float64]
     phase: NDArray[np.float64]
     shim: NDArray[np.complex128]
-    row_time: NDArray[np.float64]
+    row: NDArray[np.float64]
     b: NDArray[np.float64]
-    shift: NDArray[np.float64]
-    entry_place: NDArray[np.float64]
-    entry_time: NDArray[np.float64]
-    entry_b: NDArray[np.float64]
+    entry: NDArray[np.float64]
+    state: NDArray[np.float64]
 
 
 class Back(NamedTuple):
     """Room for a block's cotangents: of states at both sides of a pulse, of its factors, and single rows of lanes.
 
-    `moment` and `moment_before` are those of the first moments of the k and tau of the paths that meet in each state,
-    about those of the state, ``[4 * state, 2 * LANES]``. The moments are 0, but their gradients are not.
+    `moment` and `moment_before` are those of the first moments, ``[state * axis, 2 * LANES]``; `decayed` sums
+    ``[2, LANES]`` over longitudinal and transverse states, `moved` ``[axis, LANES]`` over transverse ones.
     """
 
     here: NDArray[np.float32]
@@ -61,62 +81,82 @@ class Back(NamedTuple):
     moment: NDArray[np.float32]
     moment_before: NDArray[np.float32]
     factor: NDArray[np.float32]
+    spin: NDArray[np.float32]
     wave: NDArray[np.float32]
     arrived: NDArray[np.float32]
     q: NDArray[np.float32]
     u: NDArray[np.float32]
-    sum_q: NDArray[np.float32]
+    decayed: NDArray[np.float32]
+    moved: NDArray[np.float32]
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def _evolve_adjoint(bar, q, decay, end):  # pragma: no cover
+def _evolve_adjoint(bar, q, sum_q, decay, end):  # pragma: no cover
     """Fill `q`, the cotangent of the decay's logarithm, and take `bar` back from the repetition's end to its pulse."""
     for v in range(LANES):
         q[v] = bar[v] * end[v] + bar[LANES + v] * end[LANES + v]
+        sum_q[v] += q[v]
     for v in range(LANES):
         bar[v] *= decay[v]
         bar[LANES + v] *= decay[v]
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def _moments_evolve_adjoint(moment, bar, decay, diffusion, slope):  # pragma: no cover
-    """Take the cotangents of a state's moments, ``[4, 2 * LANES]``, back like `bar`, which they gain from first."""
-    for j in range(4):
-        row = moment[j]
-        if j < 3 and slope[j] != ZERO:
-            for v in range(LANES):
-                row[v] -= slope[j] * diffusion[v] * bar[v]
-                row[LANES + v] -= slope[j] * diffusion[v] * bar[LANES + v]
-        for v in range(LANES):
-            row[v] *= decay[v]
-            row[LANES + v] *= decay[v]
+def _add_turned(u, bar, m):  # pragma: no cover
+    """Add the cotangent of the turns by which `m` is turned."""
+    for v in range(LANES):
+        u[v] += CYCLE * (bar[v] * m[LANES + v] - bar[LANES + v] * m[v])
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def row_adjoint(plan, tissue, r, room, back, sums, rates, tables, maps):  # pragma: no cover
+def _add_aligned(q, bar, m):  # pragma: no cover
+    for v in range(LANES):
+        q[v] += bar[v] * m[v] + bar[LANES + v] * m[LANES + v]
+
+
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
+def _moment_evolve_adjoint(moment, bar, decay, diffusion, slope):  # pragma: no cover
+    """Take the cotangent of a state's moment back like `bar`, which it gains from first."""
+    if slope != ZERO:
+        for v in range(LANES):
+            moment[v] -= slope * diffusion[v] * bar[v]
+            moment[LANES + v] -= slope * diffusion[v] * bar[LANES + v]
+    for v in range(LANES):
+        moment[v] *= decay[v]
+        moment[LANES + v] *= decay[v]
+
+
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
+def row_adjoint(plan, moments, place, tissue, r, room, back, sums, rates, tables, maps):  # pragma: no cover
     """Take the cotangents ``back.here`` from the end of row `r`, which ``room.end`` holds, to its pulse."""
-    begin, plus = plan.row_start[r], plan.plus_start[r]
-    back.sum_q[:] = ZERO
+    begin, plus, count = plan.row_start[r], plan.plus_start[r], len(moments.axis)
+    back.decayed[:] = ZERO
+    back.moved[:] = ZERO
+    back.u[:] = ZERO
     for v in range(LANES):
         room.end[0, v] -= ONE  # what regrows has the decay of what was there, with the other sign
     for s in range(begin, plan.row_start[r + 1]):
-        if len(plan.shift):
-            _moments_evolve_adjoint(
-                back.moment[4 * (s - begin) : 4 * (s - begin) + 4], back.here[s - begin], room.decay[s - begin],
-                tissue[DIFFUSION], plan.b_slope[s],
-            )  # fmt: skip
-        _evolve_adjoint(back.here[s - begin], back.q, room.decay[s - begin], room.end[s - begin])
-        if tables or maps:
-            add_scaled(back.sum_q[1 if s >= plus else 0], ONE, back.q)
+        bar, decay, end = back.here[s - begin], room.decay[s - begin], room.end[s - begin]
+        for j in range(count):
+            moment = back.moment[count * (s - begin) + j]
+            if s >= plus:
+                _add_aligned(back.moved[j], moment, end)
+            _moment_evolve_adjoint(moment, bar, decay, tissue[DIFFUSION], moments.slope[s, j])
+        if s >= plus and tables:
+            _add_turned(back.u, bar, end)
+        _evolve_adjoint(bar, back.q, back.decayed[1 if s >= plus else 0], decay, end)
         if s > begin and tables:
             sums.b[s] -= dot(back.q, tissue[DIFFUSION])
         if s > begin and maps:
             add_scaled(rates[DIFFUSION], -plan.b[s], back.q)
     if tables:
-        sums.row_time[r] -= dot(back.sum_q[0], tissue[R1]) + dot(back.sum_q[1], tissue[R2])
+        add_places(sums.row[r], back.u, place)
+        sums.row[r, 3] -= dot(back.decayed[0], tissue[R1]) + dot(back.decayed[1], tissue[R2])
+        for j in range(count):
+            sums.row[r, moments.axis[j]] += total(back.moved[j])
     if maps:
-        add_scaled(rates[R1], -plan.row_time[r], back.sum_q[0])
-        add_scaled(rates[R2], -plan.row_time[r], back.sum_q[1])
+        add_scaled(rates[R1], -plan.row_time[r], back.decayed[0])
+        add_scaled(rates[R2], -plan.row_time[r], back.decayed[1])
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -142,25 +182,11 @@ def _emit_adjoint(bar, arrived, wave, x_bar, density):  # pragma: no cover
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def _moment_emit_adjoint(moment, arrived, place, decay, slope):  # pragma: no cover
-    """Add to the cotangent of a moment, whose factor in the signal is ``-2 pi i place - slope decay``."""
+def _moment_emit_adjoint(moment, arrived, rate, slope):  # pragma: no cover
+    """Add to the cotangent of a moment, whose factor in the signal is ``-slope rate``."""
     for v in range(LANES):
-        turn, loss = CYCLE * np.float32(place[v]), slope * decay[v]
-        moment[v] -= turn * arrived[LANES + v] + loss * arrived[v]
-        moment[LANES + v] += turn * arrived[v] - loss * arrived[LANES + v]
-
-
-@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def _moments_emit_adjoint(plan, place, tissue, e, s, x_bar, block, back):  # pragma: no cover
-    """Add what entry `e` brings to the cotangents of the moments of its state, number `s` of the row."""
-    group = plan.entry_group[e]
-    for j in range(3):
-        row = back.moment[4 * s + j]
-        _moment_emit_adjoint(row, back.arrived, place[j], tissue[DIFFUSION], plan.entry_slope[e, j])
-    row = back.moment[4 * s + 3]
-    _moment_emit_adjoint(row, back.arrived, place[3], tissue[R2_PRIME], plan.entry_side[e])
-    for j in range(1, len(x_bar)):
-        _emit_adjoint(back.moment[4 * s + j - 1], back.arrived, back.wave, x_bar[j, group, block], tissue[DENSITY])
+        moment[v] -= slope * rate[v] * arrived[v]
+        moment[LANES + v] -= slope * rate[v] * arrived[LANES + v]
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -174,7 +200,6 @@ def _emitted(back, a, x_bar, density):  # pragma: no cover
         wave[LANES + v] = im
     for v in range(LANES):
         q[v] = x_bar[v] * wave[v] + x_bar[LANES + v] * wave[LANES + v]
-    for v in range(LANES):
         u[v] = CYCLE * density[v] * (x_bar[v] * wave[LANES + v] - x_bar[LANES + v] * wave[v])
 
 
@@ -192,17 +217,16 @@ def _times(a, b):  # pragma: no cover
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def _entry_adjoint(plan, place, tissue, e, room, back, sums, place_bar, rates, tables, maps):  # pragma: no cover
+def _entry_adjoint(plan, place, tissue, e, tau, back, sums, place_bar, rates, tables, maps):  # pragma: no cover
     """Add the gradients of an entry's numbers and of the maps, given ``back.q`` and ``back.u``."""
-    tau = np.float32(plan.entry_side[e] * plan.entry_place[e, 3])
     if maps:
         add_scaled(rates[DENSITY], ONE, back.q)
     _times(back.q, tissue[DENSITY])
     if tables:
-        add_places(sums.entry_place[e], back.u, place)
-        sums.entry_place[e, 3] -= plan.entry_side[e] * dot(back.q, tissue[R2_PRIME])
-        sums.entry_time[e] -= dot(back.q, tissue[R2])
-        sums.entry_b[e] -= dot(back.q, tissue[DIFFUSION])
+        add_places(sums.entry[e], back.u, place)
+        sums.entry[e, 3] -= plan.entry_side[e] * dot(back.q, tissue[R2_PRIME])
+        sums.entry[e, TIME] -= dot(back.q, tissue[R2])
+        sums.entry[e, B] -= dot(back.q, tissue[DIFFUSION])
     if maps:
         add_positions(place_bar, back.u, plan.entry_place[e])
         add_scaled(rates[R2], -plan.entry_time[e], back.q)
@@ -212,20 +236,28 @@ def _entry_adjoint(plan, place, tissue, e, room, back, sums, place_bar, rates, t
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
 def entries_adjoint(
-    plan, place, tissue, r, x, x_bar, block, after, room, back, sums, place_bar, rates, tables, maps, received
+    plan, moments, place, tissue, r, x, x_bar, after, room, back, sums, place_bar, rates, tables, maps, received
 ):  # pragma: no cover
     """Add what the entries of row `r` bring to ``back.here``, the sums and the maps, and to `x` what they emit."""
-    begin = plan.row_start[r]
+    begin, count = plan.row_start[r], len(moments.axis)
     for e in range(plan.entry_start[r], plan.entry_start[r + 1]):
         turns_of(room.turn, place, plan.entry_place[e])
         tau = np.float32(plan.entry_side[e] * plan.entry_place[e, 3])
         _fill_wave(back.wave, room.turn, tissue, plan.entry_time[e], tau, plan.entry_b[e])
         s, group = plan.entry_state[e] - begin, plan.entry_group[e]
-        _emit_adjoint(back.here[s], back.arrived, back.wave, x_bar[0, group, block], tissue[DENSITY])
-        if len(plan.shift):
-            _moments_emit_adjoint(plan, place, tissue, e, s, x_bar, block, back)
-        _emitted(back, after[s], x_bar[0, group, block], tissue[DENSITY])
+        _emit_adjoint(back.here[s], back.arrived, back.wave, x_bar[0, group], tissue[DENSITY])
+        for j in range(count):
+            moment = back.moment[count * s + j]
+            rate = tissue[R2_PRIME if moments.axis[j] == 3 else DIFFUSION]
+            _moment_emit_adjoint(moment, back.arrived, rate, moments.entry_slope[e, j])
+        for j in range(count):  # after those that need what arrived by order 0
+            if moments.order[j] > 0:
+                bar = x_bar[moments.order[j], group]
+                _emit_adjoint(back.moment[count * s + j], back.arrived, back.wave, bar, tissue[DENSITY])
+        if not (tables or maps or received):
+            continue
+        _emitted(back, after[s], x_bar[0, group], tissue[DENSITY])
         if received:
-            _add_emitted(x[group, block], back.wave, tissue[DENSITY])
+            _add_emitted(x[group], back.wave, tissue[DENSITY])
         if tables or maps:
-            _entry_adjoint(plan, place, tissue, e, room, back, sums, place_bar, rates, tables, maps)
+            _entry_adjoint(plan, place, tissue, e, tau, back, sums, place_bar, rates, tables, maps)

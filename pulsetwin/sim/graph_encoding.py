@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from pulsetwin.sim.graph_kernel import (
+from pulsetwin.sim.graph_lanes import (
     CYCLE,
     FAST,
     LANES,
@@ -13,24 +13,35 @@ from pulsetwin.sim.graph_kernel import (
     R2,
     R2_PRIME,
     TWO,
-    ZERO,
+    add_positions,
+    add_scaled,
     exponential,
     half_turn,
     turns_of,
 )
-from pulsetwin.sim.graph_sums import add_places, add_positions, add_scaled, dot
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def _wave(wave, turn, place, tissue, k):  # pragma: no cover
-    """Fill `wave` with ``exp(-2 pi i (k r + t b0) - t / T2 - |t| / T2')``, real and imaginary parts."""
-    turns_of(turn, place, k)
-    time = np.float32(k[3])
+def _wave(wave, turn, tissue, time):  # pragma: no cover
+    """Fill `wave` with ``exp(-2 pi i turn - t / T2 - |t| / T2')``, real and imaginary parts."""
     for v in range(LANES):
         s, c = half_turn(turn[v])
         size = exponential(-time * tissue[R2, v] - abs(time) * tissue[R2_PRIME, v])
         wave[v] = size * (ONE - TWO * s * s)
         wave[LANES + v] = -size * TWO * s * c
+
+
+@numba.njit(cache=True, nogil=True)
+def fill_waves(waves, blocks, samples, worker, workers):  # pragma: no cover
+    """Fill ``exp(-2 pi i (k r + t b0) - t / T2 - |t| / T2')`` of voxels and samples, ``[sample, block, 2 * LANES]``.
+
+    `samples` are k [1/m] and time [s] from the reference sample on, ``[sample, 4]``.
+    """
+    turn = np.empty(LANES, np.float32)
+    for i in range(worker, len(blocks.tissue), workers):
+        for s in range(len(samples)):
+            turns_of(turn, blocks.place[i], samples[s])
+            _wave(waves[s, i], turn, blocks.tissue[i], np.float32(samples[s, 3]))
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -44,19 +55,15 @@ def _fill_rows(in_phase, quadrature, wave, coil):  # pragma: no cover
         quadrature[LANES + v] = re
 
 
-@numba.njit(cache=True, fastmath=FAST, error_model="numpy", parallel=True)
-def fill_encoding(matrix, blocks, coil, samples, workers):  # pragma: no cover
+@numba.njit(cache=True, nogil=True)
+def fill_encoding(matrix, waves, coil, worker, workers):  # pragma: no cover
     """Fill the matrix of a readout, ``[sample, 2, block, 2 * LANES]``: rows for real and imaginary part of the signal.
 
-    `coil` is its sensitivity, ``[block, 2, LANES]``, and `samples` are k [1/m] and time [s] from the reference sample
-    on, ``[sample, 4]``.
+    `coil` is its sensitivity, ``[block, 2, LANES]``.
     """
-    for worker in numba.prange(workers):
-        wave, turn = np.empty(2 * LANES, np.float32), np.empty(LANES, np.float32)
-        for block in range(worker, len(blocks.tissue), workers):
-            for s in range(len(samples)):
-                _wave(wave, turn, blocks.place[block], blocks.tissue[block], samples[s])
-                _fill_rows(matrix[s, 0, block], matrix[s, 1, block], wave, coil[block])
+    for i in range(worker, len(coil), workers):
+        for s in range(len(waves)):
+            _fill_rows(matrix[s, 0, i], matrix[s, 1, i], waves[s, i], coil[i])
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -72,24 +79,15 @@ def _wave_adjoint(q, u, coil_bar, in_phase, quadrature, wave, coil):  # pragma: 
         u[v] = CYCLE * (re * e_im - im * e_re)
 
 
-@numba.njit(cache=True, fastmath=FAST, error_model="numpy", parallel=True)
-def add_encoding_adjoint(bar, blocks, coil, samples, coil_bar, maps, sample_bar, workers):  # pragma: no cover
-    """Add the gradients of maps and samples, given the cotangent of the matrix of a readout, `bar`.
-
-    `maps` are the gradients of ``blocks``, and `sample_bar` has a sum for each worker, ``[worker, sample, 4]``.
-    """
-    for worker in numba.prange(workers):
-        wave, turn = np.empty(2 * LANES, np.float32), np.empty(LANES, np.float32)
-        q, u = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
-        for block in range(worker, len(blocks.tissue), workers):
-            tissue, rates = blocks.tissue[block], maps.tissue[block]
-            for s in range(len(samples)):
-                _wave(wave, turn, blocks.place[block], tissue, samples[s])
-                _wave_adjoint(q, u, coil_bar[block], bar[s, 0, block], bar[s, 1, block], wave, coil[block])
-                add_places(sample_bar[worker, s], u, blocks.place[block])
-                add_positions(maps.place[block], u, samples[s])
-                time = np.float32(samples[s, 3])
-                sign = ONE if time > ZERO else -ONE if time < ZERO else ZERO
-                sample_bar[worker, s, 3] -= dot(q, tissue[R2]) + sign * dot(q, tissue[R2_PRIME])
-                add_scaled(rates[R2], -time, q)
-                add_scaled(rates[R2_PRIME], -abs(time), q)
+@numba.njit(cache=True, nogil=True)
+def add_encoding_adjoint(bar, waves, samples, coil, coil_bar, maps, worker, workers):  # pragma: no cover
+    """Add the gradients of the coil and of the maps, given the cotangent of the matrix of a readout, `bar`."""
+    q, u = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
+    for i in range(worker, len(coil), workers):
+        rates = maps.tissue[i]
+        for s in range(len(samples)):
+            time = np.float32(samples[s, 3])
+            _wave_adjoint(q, u, coil_bar[i], bar[s, 0, i], bar[s, 1, i], waves[s, i], coil[i])
+            add_positions(maps.place[i], u, samples[s])
+            add_scaled(rates[R2], -time, q)
+            add_scaled(rates[R2_PRIME], -abs(time), q)

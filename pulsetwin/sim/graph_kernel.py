@@ -12,30 +12,38 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-LANES = 128  # 64 would be unrolled rather than made into vector instructions
-FAST = {"contract", "nsz"}  # no reassociation: it would undo the rounding of `whole`
-ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
-CYCLE = np.float32(2 * np.pi)
-R1, R2, R2_PRIME, DIFFUSION, DENSITY = range(5)  # rows of `Blocks.tissue`
-COS, TO_PLUS, SAME, FLIPPED, TO_Z = 0, 1, 3, 4, 6  # rows of the factors; TO_PLUS, FLIPPED and TO_Z are complex
-FACTORS = 8
-_ROUND32, _ROUND64 = np.float32(1.5 * 2**23), 1.5 * 2**52
-_PER_LN2, _LN2_HIGH, _LN2_LOW = np.float32(1.4426950408889634), np.float32(0.693359375), np.float32(-2.12194440e-4)
-_LEAST, _SMALL, _SIXTH = np.float32(-87), np.float32(0.02), np.float32(1 / 6)
-_E2, _E3, _E4 = np.float32(0.49999991), np.float32(0.1666642), np.float32(0.04166836)
-_E5, _E6, _BIAS = np.float32(0.00837485), np.float32(0.00138293), np.int32(127)
-_S1, _S3, _S5 = np.float32(3.14159265), np.float32(-5.16771276), np.float32(2.55016332)
-_S7, _S9 = np.float32(-0.5992522), np.float32(0.0820504)
-_S11 = np.float32(-0.00702839)
-_C2, _C4, _C6 = np.float32(-4.93480214), np.float32(4.05870916), np.float32(-1.335212)
-_C8, _C10 = np.float32(0.23493731), np.float32(-0.02439632)
+from pulsetwin.sim.graph_lanes import (
+    COS,
+    DENSITY,
+    DIFFUSION,
+    FACTORS,
+    FAST,
+    FLIPPED,
+    HALF,
+    LANES,
+    ONE,
+    R1,
+    R2,
+    R2_PRIME,
+    SAME,
+    TO_PLUS,
+    TO_Z,
+    TWO,
+    ZERO,
+    exponential,
+    half_turn,
+    rounded,
+    turns_of,
+)
+
+_SMALL, _SIXTH = np.float32(0.02), np.float32(1 / 6)
 
 
 class Plan(NamedTuple):
-    """What all voxels share: `sim.graph.Graph`, `sim.graph_tables.Tables` and the pulses, as arrays.
+    """What all voxels share: `sim.graph.Graph`, `sim.graph_layout.Layout` and the pulses, as arrays.
 
-    `shift` has no rows where no path's gradient is wanted; `flip_angle`, `phase` [rad] and `shim` ``[pulse, channel]``
-    are those of the pulses, and `same_drive` says whether a pulse's shim is that of the pulse before.
+    `flip_angle`, `phase` [rad] and `shim` ``[pulse, channel]`` are those of the pulses, `table` is which rotation of the
+    blocks each makes, -1 for an instantaneous pulse.
     """
 
     row_start: NDArray[np.int64]
@@ -46,18 +54,15 @@ class Plan(NamedTuple):
     flip_angle: NDArray[np.float64]
     phase: NDArray[np.float64]
     shim: NDArray[np.complex128]
-    same_drive: NDArray[np.bool_]
+    table: NDArray[np.int64]
     row_time: NDArray[np.float32]
     b: NDArray[np.float32]
-    b_slope: NDArray[np.float32]
-    shift: NDArray[np.float64]
     entry_start: NDArray[np.int64]
     entry_state: NDArray[np.int64]
     entry_group: NDArray[np.int64]
     entry_place: NDArray[np.float64]
     entry_time: NDArray[np.float32]
     entry_b: NDArray[np.float32]
-    entry_slope: NDArray[np.float32]
     entry_side: NDArray[np.float32]
 
 
@@ -65,57 +70,31 @@ class Blocks(NamedTuple):
     """Maps of blocks of voxels.
 
     `place` is x, y, z [m] and b0 [Hz], ``[block, 4, LANES]``; `tissue` R1, R2, R2' [1/s], D [m^2/s] and proton density,
-    ``[block, 5, LANES]``; `b1` the relative transmit field, real and imaginary, ``[block, channel, 2, LANES]``.
+    ``[block, 5, LANES]``; `b1` the relative transmit field, real and imaginary, ``[block, channel, 2, LANES]``;
+    `rotation` the Cayley-Klein parameters of finite pulses, both in real and imaginary parts,
+    ``[block, table, 4, LANES]``.
     """
 
     place: NDArray[np.float64]
     tissue: NDArray[np.float32]
     b1: NDArray[np.float32]
+    rotation: NDArray[np.float32]
 
 
 class Scratch(NamedTuple):
-    """Room for one block: states after their pulses, those at a repetition's end, its decays, and single rows."""
+    """Room for one block: states after their pulses, those at a repetition's end, its decays, and single rows.
+
+    `spin` are the Cayley-Klein parameters of a pulse, its phase included, as in `sim.pulse_rotations`.
+    """
 
     after: NDArray[np.float32]
     end: NDArray[np.float32]
     decay: NDArray[np.float32]
     factor: NDArray[np.float32]
     drive: NDArray[np.float32]
+    spin: NDArray[np.float32]
     relaxed: NDArray[np.float32]
     turn: NDArray[np.float32]
-    made: NDArray[np.float32]
-
-
-@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def exponential(x):  # pragma: no cover
-    """Return exp(x) to a relative 2e-7, not less than exp(-87)."""
-    x = max(x, _LEAST)
-    n = (x * _PER_LN2 + _ROUND32) - _ROUND32
-    r = (x - n * _LN2_HIGH) - n * _LN2_LOW
-    p = ONE + r * (ONE + r * (_E2 + r * (_E3 + r * (_E4 + r * (_E5 + r * _E6)))))
-    return p * np.int32((np.int32(n) + _BIAS) << np.int32(23)).view(np.float32)
-
-
-@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def rounded(turns):  # pragma: no cover
-    """Return turns less whole turns, within -0.5 to 0.5."""
-    return turns - ((turns + _ROUND32) - _ROUND32)
-
-
-@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def half_turn(turns):  # pragma: no cover
-    """Return sine and cosine of ``pi turns`` for turns within -0.5 to 0.5."""
-    u = turns * turns
-    sine = turns * (_S1 + u * (_S3 + u * (_S5 + u * (_S7 + u * (_S9 + u * _S11)))))
-    return sine, ONE + u * (_C2 + u * (_C4 + u * (_C6 + u * (_C8 + u * _C10))))
-
-
-@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def turns_of(turn, place, k):  # pragma: no cover
-    """Fill `turn` with ``k r + tau b0`` less whole turns."""
-    for v in range(LANES):
-        t = k[0] * place[0, v] + k[1] * place[1, v] + k[2] * place[2, v] + k[3] * place[3, v]
-        turn[v] = np.float32(t - ((t + _ROUND64) - _ROUND64))
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -134,39 +113,63 @@ def fill_drive(drive, b1, shim):  # pragma: no cover
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def fill_factors(factor, drive, flip_angle, phase):  # pragma: no cover
-    """Fill the factors of a pulse's edges, ``[FACTORS, LANES]``."""
+def fill_spin(spin, drive, flip_angle, phase):  # pragma: no cover
+    """Fill `spin` for an instantaneous pulse: ``cos(a/2)`` and ``-i sin(a/2) exp(ip)``."""
     turns = np.float32(flip_angle / (2 * np.pi))
     p_re, p_im = np.float32(np.cos(phase)), np.float32(np.sin(phase))
     for v in range(LANES):
         s, c = half_turn(rounded(turns * drive[0, v]))
-        re, im = p_re * drive[1, v] - p_im * drive[2, v], p_re * drive[2, v] + p_im * drive[1, v]
-        sine, half = TWO * s * c, s * s
-        factor[COS, v] = ONE - TWO * half
-        factor[TO_PLUS, v] = sine * im
-        factor[TO_PLUS + 1, v] = -sine * re
-        factor[SAME, v] = ONE - half
-        factor[FLIPPED, v] = half * (re * re - im * im)
-        factor[FLIPPED + 1, v] = half * TWO * re * im
-        factor[TO_Z, v] = -HALF * sine * im
-        factor[TO_Z + 1, v] = -HALF * sine * re
+        spin[0, v] = c
+        spin[1, v] = ZERO
+        spin[2, v] = s * (p_re * drive[2, v] + p_im * drive[1, v])
+        spin[3, v] = -s * (p_re * drive[1, v] - p_im * drive[2, v])
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def edge_factor(edge_type):  # pragma: no cover
-    """Return row of an edge's factor, whether it is real, and the signs of its and the parent's imaginary part."""
-    row = COS if edge_type == 0 else TO_PLUS if edge_type < 3 else edge_type if edge_type < 5 else TO_Z
-    conj = ONE if edge_type == 0 or edge_type == 1 or edge_type == 3 or edge_type == 5 else -ONE
-    return row, edge_type == 0 or edge_type == 3, -ONE if edge_type == 6 else ONE, conj
-
-
-@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def shifted(out, m, sign, turn):  # pragma: no cover
-    """Fill `out` with ``(1 - 2 pi i turn) m``, or of the conjugate for `sign` -1."""
+def turn_spin(spin, rotation, phase):  # pragma: no cover
+    """Fill `spin` for a finite pulse of a phase from its rotation at phase 0."""
+    p_re, p_im = np.float32(np.cos(phase)), np.float32(np.sin(phase))
     for v in range(LANES):
-        t, im = CYCLE * turn[v], sign * m[LANES + v]
-        out[v] = m[v] + t * im
-        out[LANES + v] = im - t * m[v]
+        spin[0, v] = rotation[0, v]
+        spin[1, v] = rotation[1, v]
+        spin[2, v] = p_re * rotation[2, v] - p_im * rotation[3, v]
+        spin[3, v] = p_re * rotation[3, v] + p_im * rotation[2, v]
+
+
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
+def fill_factors(factor, spin):  # pragma: no cover
+    """Fill the factors of a pulse's edges, ``[FACTORS, LANES]``."""
+    for v in range(LANES):
+        a, b, c, d = spin[0, v], spin[1, v], spin[2, v], spin[3, v]
+        factor[COS, v] = a * a + b * b - c * c - d * d
+        factor[TO_PLUS, v] = TWO * (a * c + b * d)
+        factor[TO_PLUS + 1, v] = TWO * (a * d - b * c)
+        factor[SAME, v] = a * a - b * b
+        factor[SAME + 1, v] = -TWO * a * b
+        factor[FLIPPED, v] = d * d - c * c
+        factor[FLIPPED + 1, v] = -TWO * c * d
+        factor[TO_Z, v] = b * d - a * c
+        factor[TO_Z + 1, v] = a * d + b * c
+
+
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
+def fill_pulse(plan, p, b1, rotation, room):  # pragma: no cover
+    """Fill ``room.spin`` and ``room.factor`` for pulse `p`."""
+    if plan.table[p] >= 0:
+        turn_spin(room.spin, rotation[plan.table[p]], plan.phase[p])
+    else:
+        fill_drive(room.drive, b1, plan.shim[p])
+        fill_spin(room.spin, room.drive, plan.flip_angle[p], plan.phase[p])
+    fill_factors(room.factor, room.spin)
+
+
+@numba.njit(cache=True)
+def edge_factor(edge_type, table):  # pragma: no cover
+    """Return row of an edge's factor, whether it is real, and the signs of its and the parent's imaginary part."""
+    row = 0 if edge_type == 0 else 1 if edge_type < 3 else 3 if edge_type == 3 else 5 if edge_type == 4 else 7
+    conj = ONE if edge_type == 0 or edge_type == 1 or edge_type == 3 or edge_type == 5 else -ONE
+    real = edge_type == 0 or (edge_type == 3 and table < 0)
+    return row, real, -ONE if edge_type == 6 else ONE, conj
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -184,27 +187,16 @@ def add_edge(a, m, f_re, f_im, real, f_sign, m_sign):  # pragma: no cover
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def moves(shift):  # pragma: no cover
-    """Return whether a shift of k and tau is other than 0."""
-    return shift[0] != 0 or shift[1] != 0 or shift[2] != 0 or shift[3] != 0
-
-
-@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def play_pulse(plan, place, r, after, room):  # pragma: no cover
+def play_pulse(plan, r, after, room):  # pragma: no cover
     """Fill the states `after` a pulse, of row `r`, from those at the end of the row before, ``room.end``."""
-    begin, before = plan.row_start[r], plan.row_start[r - 1]
+    begin, before, table = plan.row_start[r], plan.row_start[r - 1], plan.table[r - 1]
     for child in range(begin, plan.row_start[r + 1]):
         a = after[child - begin]
         a[:] = ZERO
         for e in range(plan.edge_start[child], plan.edge_start[child + 1]):
             m = room.end[plan.edge_parent[e] - before]
-            row, real, f_sign, m_sign = edge_factor(plan.edge_type[e])
-            if len(plan.shift) and moves(plan.shift[e]):
-                turns_of(room.turn, place, plan.shift[e])
-                shifted(room.made, m, m_sign, room.turn)
-                add_edge(a, room.made, room.factor[row], room.factor[row + 1], real, f_sign, ONE)
-            else:
-                add_edge(a, m, room.factor[row], room.factor[row + 1], real, f_sign, m_sign)
+            row, real, f_sign, m_sign = edge_factor(plan.edge_type[e], table)
+            add_edge(a, m, room.factor[row], room.factor[row + 1], real, f_sign, m_sign)
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -262,45 +254,42 @@ def evolve_row(plan, tissue, r, after, room, keep):  # pragma: no cover
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def run_block(plan, place, tissue, b1, x, block, room, keep):  # pragma: no cover
-    """Run a block through all rows, and add to the groups `x`, or keep all states in ``room.after`` instead."""
+def run_block(plan, place, tissue, b1, rotation, x, room, keep):  # pragma: no cover
+    """Run a block through all rows, and add to its groups `x`, or keep all states in ``room.after`` instead."""
     room.end[0, :LANES] = ONE
     room.end[0, LANES:] = ZERO
     for r in range(1, len(plan.plus_start)):
         begin = plan.row_start[r]
         after = room.after[begin if keep else 0 :]
-        if not plan.same_drive[r - 1]:
-            fill_drive(room.drive, b1, plan.shim[r - 1])
-        fill_factors(room.factor, room.drive, plan.flip_angle[r - 1], plan.phase[r - 1])
-        play_pulse(plan, place, r, after, room)
+        fill_pulse(plan, r - 1, b1, rotation, room)
+        play_pulse(plan, r, after, room)
         if not keep:
             for e in range(plan.entry_start[r], plan.entry_start[r + 1]):
                 k = plan.entry_place[e]
                 turns_of(room.turn, place, k)
                 tau = np.float32(plan.entry_side[e] * k[3])
                 a = after[plan.entry_state[e] - begin]
-                emit(x[plan.entry_group[e], block], a, tissue, room.turn, plan.entry_time[e], tau, plan.entry_b[e])
+                emit(x[plan.entry_group[e]], a, tissue, room.turn, plan.entry_time[e], tau, plan.entry_b[e])
         if r == 1 or plan.row_time[r] != plan.row_time[r - 1]:
             fill_relaxed(room.relaxed, tissue, plan.row_time[r])
         if r + 1 < len(plan.plus_start):
             evolve_row(plan, tissue, r, after, room, False)
 
 
-@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
+@numba.njit(cache=True)
 def new_scratch(kept, widest):  # pragma: no cover
     """Return room for a block, with `kept` states after pulses and the `widest` row."""
     return Scratch(
         np.empty((kept, 2 * LANES), np.float32), np.empty((widest, 2 * LANES), np.float32),
         np.empty((widest, LANES), np.float32), np.empty((FACTORS, LANES), np.float32),
-        np.empty((3, LANES), np.float32), np.empty((2, LANES), np.float32), np.empty(LANES, np.float32),
-        np.empty(2 * LANES, np.float32),
+        np.empty((3, LANES), np.float32), np.empty((4, LANES), np.float32), np.empty((2, LANES), np.float32),
+        np.empty(LANES, np.float32),
     )  # fmt: skip
 
 
-@numba.njit(cache=True, fastmath=FAST, error_model="numpy", parallel=True)
-def run_blocks(plan, blocks, x, widest, workers):  # pragma: no cover
-    """Add the transverse magnetisation of all blocks to their groups, ``x[group, block, 2 * LANES]``."""
-    for worker in numba.prange(workers):
-        room = new_scratch(widest, widest)
-        for block in range(worker, len(blocks.tissue), workers):
-            run_block(plan, blocks.place[block], blocks.tissue[block], blocks.b1[block], x, block, room, False)
+@numba.njit(cache=True, nogil=True)
+def run_blocks(plan, blocks, x, widest, worker, workers):  # pragma: no cover
+    """Add the transverse magnetisation of a worker's blocks to their groups, ``x[group, block, 2 * LANES]``."""
+    room = new_scratch(widest, widest)
+    for i in range(worker, len(blocks.tissue), workers):
+        run_block(plan, blocks.place[i], blocks.tissue[i], blocks.b1[i], blocks.rotation[i], x[:, i], room, False)

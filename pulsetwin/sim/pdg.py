@@ -107,10 +107,10 @@ def simulate_graphs(
     total, error = graph.states, 0.0
     if tol is not None:
         graph, error = select_by_error(graph, timeline, voxels, tol, seed=seed)
-    tables = graph_tables(graph, timeline, voxels.size, voxels.shape)
     if fused:
-        signal = fused_signal(graph, tables, timeline, voxels)
+        signal = fused_signal(graph, timeline, voxels)
     else:
+        tables = graph_tables(graph, timeline, voxels.size, voxels.shape)
         signal = graph_signal(graph, tables, timeline, voxels, dtype, rotations=rotations)
     return GraphResult(
         signal, graph, graph.states, total, graph.dropped, None if graph.dropped else error, time.perf_counter() - begin

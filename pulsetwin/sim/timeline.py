@@ -7,6 +7,7 @@ turns by ``exp(-2 pi i f t)``. A `.seq` counts phases the other way round; `sim.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -156,14 +157,14 @@ def equal_readouts(duration: Tensor, moment: Tensor, sample_interval: Tensor, re
     """
     time, position = duration.detach().cumsum(0), moment.detach().cumsum(0)
     scale = max(float(moment.detach().abs().max()) if moment.numel() else 0.0, 1e-9) * 1e-6
+    first, count = readout_start[:-1], readout_start.diff()
+    origin = torch.repeat_interleave(sample_interval[first], count)
+    passed = torch.round((time[sample_interval] - time[origin]) / 1e-9)
+    moved = torch.round((position[sample_interval] - position[origin]) / scale)
+    keys = torch.cat((passed[:, None], moved), 1).to(torch.int64).numpy()
     known: dict[bytes, int] = {}
-    numbers = []
-    for first, end in zip(readout_start[:-1].tolist(), readout_start[1:].tolist(), strict=True):
-        at = sample_interval[first:end]
-        passed = torch.round((time[at] - time[at[0]]) / 1e-9)
-        moved = torch.round((position[at] - position[at[0]]) / scale)
-        key = torch.cat((passed[:, None], moved), 1).to(torch.int64).numpy().tobytes()
-        numbers.append(known.setdefault(key, len(known)))
+    bounds = readout_start.tolist()
+    numbers = [known.setdefault(keys[begin:end].tobytes(), len(known)) for begin, end in pairwise(bounds)]
     return torch.tensor(numbers, dtype=torch.int64)
 
 

@@ -23,7 +23,15 @@ def voxel_transform(k: Tensor, size: tuple[float, float, float], shape: str) -> 
     """
     if shape == "point":
         return torch.ones_like(k[..., 0])
-    edges = torch.tensor(size, dtype=k.dtype, device=k.device)
+    x, y, z = (edge_transform(k[..., j], edge, shape) for j, edge in enumerate(size))
+    return x * y * z
+
+
+def edge_transform(k: Tensor, edge: float, shape: str) -> Tensor:
+    """Return the factor of `voxel_transform` along one axis, for `k` [1/m] and the voxel's `edge` [m]."""
+    if shape == "point":
+        return torch.ones_like(k)
     if shape == "box":
-        return torch.sinc(k * edges).prod(-1)
-    return torch.sigmoid(100 * (0.5 / edges - k.abs() + 0.5)).prod(-1)
+        return torch.sinc(k * edge)
+    nyquist = 0.5 / edge if edge > 0 else torch.inf
+    return torch.sigmoid(100 * (nyquist - k.abs() + 0.5))

@@ -68,7 +68,7 @@ def test_signal(shape, coils, channels, shimmed):
     graph = build_graph(line, voxels)
     tables = graph_tables(graph, line, voxels.size, voxels.shape)
     wanted = graph_signal(graph, tables, line, voxels, torch.complex128)
-    assert relative(fused_signal(graph, tables, line, voxels), wanted) < 3e-6
+    assert relative(fused_signal(graph, line, voxels), wanted) < 3e-6
 
 
 VALUES = ("flip_angle", "phase", "duration", "moment", "sample_phase")
@@ -84,7 +84,7 @@ def gradients(line: Timeline, voxels: Voxels, weight: Tensor, fused: bool, names
     graph = build_graph(line, voxels)
     tables = graph_tables(graph, moving, voxels.size, voxels.shape)
     if fused:
-        signal = fused_signal(graph, tables, moving, tissue)
+        signal = fused_signal(graph, moving, tissue)
     else:
         signal = graph_signal(graph, tables, moving, tissue, torch.complex128)
     (signal * weight).real.sum().backward()
@@ -127,7 +127,7 @@ def test_chunks_and_threads_change_nothing(monkeypatch):
     line, voxels = train(5, 6), tissue(300)
     weight = torch.ones(1, line.samples, dtype=torch.complex128)
     whole = gradients(line, voxels, weight, True, VALUES + MAPS)
-    monkeypatch.setattr("pulsetwin.sim.graph_fused._MEMORY", 1)
+    monkeypatch.setattr("pulsetwin.sim.graph_chunks._MEMORY", 1)
     for name, got in gradients(line, voxels, weight, True, VALUES + MAPS).items():
         assert relative(got, whole[name]) < 1e-6, name
 

@@ -1,0 +1,241 @@
+"""Signal of a phase distribution graph and its gradients, a chunk of blocks of voxels at a time.
+
+The kernels make the transverse magnetisation of each group at its reference sample, ``x[group, block, lane]``; one
+matrix product for each distinct readout and coil turns that into the signal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pulsetwin.sim.graph_adjoint import reverse_blocks
+from pulsetwin.sim.graph_adjoint_rows import Moments, Sums
+from pulsetwin.sim.graph_encoding import add_encoding_adjoint, fill_encoding, fill_waves
+from pulsetwin.sim.graph_kernel import Blocks, Plan, run_blocks
+from pulsetwin.sim.graph_lanes import DIFFUSION, LANES, R2, R2_PRIME
+from pulsetwin.sim.graph_layout import Layout, Readout
+
+_MEMORY = 48 << 20  # bytes of a chunk's groups and matrices
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """A graph's plan and layout, the blocks it is played on, and coils ``[coil, block, 2, LANES]``."""
+
+    plan: Plan
+    layout: Layout
+    blocks: Blocks
+    coils: NDArray[np.float32]
+    samples: int
+
+
+class Wanted(NamedTuple):
+    """Gradients that are wanted: to k, to times, to the maps, to the coils, and to each state's amplitude."""
+
+    k: bool = False
+    time: bool = False
+    maps: bool = False
+    coils: bool = False
+    states: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gradients:
+    """Gradients of what all voxels share, of blocks and coils, and of the readouts' samples ``[sample, 4]``."""
+
+    sums: Sums
+    maps: Blocks
+    coils: NDArray[np.float32]
+    sample: Tensor
+
+
+def graph_signal_in_chunks(problem: Problem) -> Tensor:
+    """Return the signal, complex64 ``[coil, sample]``."""
+    signal = torch.zeros(len(problem.coils), problem.samples, dtype=torch.complex64)
+    plan, layout = problem.plan, problem.layout
+    for part, blocks in _chunks(problem, 1):
+        x = _new_x(layout, blocks)
+        _in_workers(len(blocks.tissue), run_blocks, plan, blocks, x.numpy(), _widest(plan))
+        for readout in layout.readouts:
+            groups, waves = _rows_of(x, readout.groups), _waves(blocks, readout)
+            for coil, matrix in enumerate(_encodings(waves, problem.coils[:, part])):
+                seen = torch.view_as_complex((groups @ matrix.T).unflatten(1, (-1, 2))) * readout.weight
+                signal[coil].index_add_(0, readout.sample.flatten(), seen.flatten())
+    return signal
+
+
+def graph_gradients_in_chunks(problem: Problem, signal_bar: Tensor, wanted: Wanted) -> Gradients:
+    """Return the gradients of ``Re sum(conj(signal_bar) signal)``, for `signal_bar` complex64 ``[coil, sample]``."""
+    plan, layout, workers = problem.plan, problem.layout, numba.get_num_threads()
+    moments = _moments(problem, wanted)
+    sums = [_zero_sums(problem, wanted) for _ in range(workers)]
+    maps = Blocks(*(np.zeros_like(part) for part in problem.blocks))
+    coil_bar, sample_bar = np.zeros_like(problem.coils), torch.zeros(problem.samples, 4, dtype=torch.float64)
+    tables = wanted.k or wanted.time
+    received = tables or wanted.maps or wanted.coils
+    for part, blocks in _chunks(problem, 2 + int(moments.order.max(initial=0))):
+        bars = Blocks(*(values[part] for values in maps))
+        x, x_bar = _new_x(layout, blocks), _x_bar(problem, part, blocks, signal_bar, moments)
+        _in_workers(
+            len(blocks.tissue), _reverse, plan, moments, blocks, x.numpy(), x_bar.numpy(), sums, bars, _widest(plan),
+            (tables, wanted.maps, received),
+        )  # fmt: skip
+        for readout in layout.readouts if received else ():
+            waves, groups = _waves(blocks, readout), _rows_of(x, readout.groups)
+            for coil, matrix in enumerate(_encodings(waves, problem.coils[:, part])):
+                seen_bar = signal_bar[coil, readout.sample]
+                if tables:
+                    _add_to_samples(sample_bar, readout, blocks, groups, matrix, seen_bar.conj(), wanted)
+                if wanted.maps or wanted.coils:
+                    weighted = torch.view_as_real(seen_bar * readout.weight).flatten(1)
+                    matrix_bar = (weighted.T @ groups).reshape(len(readout.place), 2, -1, 2 * LANES).numpy()
+                    sensitivity, its_bar = problem.coils[coil, part], coil_bar[coil, part]
+                    _in_workers(
+                        len(blocks.tissue), add_encoding_adjoint, matrix_bar, waves, readout.place, sensitivity,
+                        its_bar, bars,
+                    )  # fmt: skip
+    whole = Sums(*(np.sum(member, 0) for member in zip(*sums, strict=True)))
+    return Gradients(whole, maps, coil_bar, sample_bar)
+
+
+def _reverse(
+    plan: Plan, moments: Moments, blocks: Blocks, x: Any, x_bar: Any, sums: list[Sums], bars: Blocks, widest: int,
+    wanted: tuple[bool, bool, bool], worker: int, workers: int,
+) -> None:  # fmt: skip
+    reverse_blocks(plan, moments, blocks, x, x_bar, sums[worker], bars, widest, worker, workers, *wanted)
+
+
+def _x_bar(problem: Problem, part: slice, blocks: Blocks, signal_bar: Tensor, moments: Moments) -> Tensor:
+    """Return the cotangents of the groups and of those of their first moments that the readouts weigh."""
+    axes = [-1, *moments.axis[moments.order > 0].tolist()]
+    x_bar = torch.zeros(len(axes), problem.layout.groups, len(blocks.tissue), 2 * LANES)
+    for readout in problem.layout.readouts:
+        waves = _waves(blocks, readout)
+        for coil, matrix in enumerate(_encodings(waves, problem.coils[:, part])):
+            seen_bar = signal_bar[coil, readout.sample]
+            for order, axis in enumerate(axes):
+                if axis < 0:
+                    weight = readout.weight
+                else:
+                    assert readout.slope is not None  # whoever wants gradients of k has had them computed
+                    weight = readout.slope[axis]
+                rows = torch.view_as_real(seen_bar * weight).flatten(1) @ matrix
+                x_bar[order].flatten(1).index_add_(0, readout.groups, rows)
+    return x_bar
+
+
+def _add_to_samples(
+    sample_bar: Tensor, readout: Readout, blocks: Blocks, groups: Tensor, matrix: Tensor, seen_bar: Tensor,
+    wanted: Wanted,
+) -> None:  # fmt: skip
+    """Add the gradients of k and time of a readout's samples, given the conjugate cotangent of what is seen."""
+
+    def along(values: NDArray[Any]) -> Tensor:
+        rows = torch.from_numpy(np.concatenate((values, values), 1).astype(np.float32)).flatten()
+        return seen_bar * torch.view_as_complex(((groups * rows) @ matrix.T).unflatten(1, (-1, 2)))
+
+    bar = torch.zeros(*readout.sample.shape, 4, dtype=torch.float64)
+    for j in range(4):
+        if (wanted.k if j < 3 else wanted.time) and blocks.place[:, j].any():
+            bar[..., j] = 2 * torch.pi * (along(blocks.place[:, j]).imag * readout.weight)
+    if wanted.time:
+        sign = torch.from_numpy(np.sign(readout.place[:, 3]))
+        bar[..., 3] -= along(blocks.tissue[:, R2]).real * readout.weight
+        bar[..., 3] -= sign * (along(blocks.tissue[:, R2_PRIME]).real * readout.weight)
+    sample_bar.index_add_(0, readout.reference, -bar.sum(1))
+    if readout.slope is not None and bool(readout.slope.any()):
+        seen = (seen_bar * torch.view_as_complex((groups @ matrix.T).unflatten(1, (-1, 2)))).real
+        bar[..., :3] += (seen * readout.slope).movedim(0, -1)
+    sample_bar.index_add_(0, readout.sample.flatten(), bar.flatten(0, 1))
+
+
+def _moments(problem: Problem, wanted: Wanted) -> Moments:
+    """Return the components of k and tau that act other than by turning the magnetisation.
+
+    Components whose effect is below single precision beside that of the turns are left out.
+    """
+    layout, blocks = problem.layout, problem.blocks
+    most = float(blocks.tissue[:, DIFFUSION].max(initial=0))
+    axes, order, orders = [], [], 0
+    for j in range(3 if wanted.k else 0):
+        least = 1e-6 * 2 * np.pi * float(np.abs(blocks.place[:, j]).max(initial=0))
+        steepest = max((float(r.slope[j].abs().max()) for r in layout.readouts if r.slope is not None), default=0.0)
+        spread = max(float(np.abs(slope[:, j]).max(initial=0)) for slope in (layout.b_slope, layout.entry_slope))
+        if max(steepest, spread * most) > least:
+            axes.append(j)
+            orders += steepest > least
+            order.append(orders if steepest > least else 0)
+    if wanted.time and blocks.tissue[:, R2_PRIME].any():
+        axes.append(3)
+        order.append(0)
+    slope = np.concatenate((layout.b_slope, np.zeros((len(layout.b), 1))), 1)[:, axes]
+    entry_slope = np.concatenate((layout.entry_slope, layout.entry_side[:, None]), 1)[:, axes]
+    return Moments(
+        np.array(axes, np.int64), np.array(order, np.int64), slope.astype(np.float32, order="C"),
+        entry_slope.astype(np.float32, order="C"),
+    )  # fmt: skip
+
+
+def _zero_sums(problem: Problem, wanted: Wanted) -> Sums:
+    plan, pulses = problem.plan, len(problem.plan.flip_angle)
+    return Sums(
+        np.zeros(pulses), np.zeros(pulses), np.zeros_like(plan.shim), np.zeros((pulses + 1, 4)), np.zeros(len(plan.b)),
+        np.zeros((len(plan.entry_state), 6)), np.zeros(len(plan.b) if wanted.states else 0),
+    )  # fmt: skip
+
+
+def _chunks(problem: Problem, orders: int) -> Iterator[tuple[slice, Blocks]]:
+    """Yield chunks of blocks that fit in `_MEMORY` with `orders` copies of the groups."""
+    longest = max((len(readout.place) for readout in problem.layout.readouts), default=0)
+    rows = orders * problem.layout.groups + 3 * longest
+    step = max(1, _MEMORY // max(1, rows * 2 * LANES * 4))
+    for begin in range(0, len(problem.blocks.tissue), step):
+        part = slice(begin, begin + step)
+        yield part, Blocks(*(values[part] for values in problem.blocks))
+
+
+def _in_workers(blocks: int, kernel: Callable[..., Any], *values: Any) -> None:
+    """Run a kernel in threads, as many as numba is allowed; the last two arguments say which of how many it is."""
+    workers = min(numba.get_num_threads(), blocks)
+    if workers <= 1:
+        kernel(*values, 0, 1)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        for done in [pool.submit(kernel, *values, worker, workers) for worker in range(workers)]:
+            done.result()
+
+
+def _new_x(layout: Layout, blocks: Blocks) -> Tensor:
+    return torch.zeros(layout.groups, len(blocks.tissue), 2 * LANES)
+
+
+def _widest(plan: Plan) -> int:
+    return int(np.diff(plan.row_start).max())
+
+
+def _rows_of(x: Tensor, groups: Tensor) -> Tensor:
+    flat = x.flatten(1)
+    return flat if len(groups) == len(flat) else flat[groups]  # all of them are in order
+
+
+def _waves(blocks: Blocks, readout: Readout) -> NDArray[np.float32]:
+    waves = np.empty((len(readout.place), len(blocks.tissue), 2 * LANES), np.float32)
+    _in_workers(len(blocks.tissue), fill_waves, waves, blocks, readout.place)
+    return waves
+
+
+def _encodings(waves: NDArray[np.float32], coils: NDArray[np.float32]) -> Iterator[Tensor]:
+    """Yield the matrix of a readout for each coil, ``[2 * sample, voxel parts]``; the next overwrites it."""
+    matrix = torch.empty(len(waves), 2, *waves.shape[1:])
+    for coil in coils:
+        _in_workers(len(coil), fill_encoding, matrix.numpy(), waves, coil)
+        yield matrix.flatten(2).flatten(0, 1)
