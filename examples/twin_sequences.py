@@ -19,7 +19,7 @@ def flash(matrix: int = 96, flip_angle: float = 12.0, repetition_time: float = 1
     seq = pp.Sequence(SYSTEM)
     block = _excitation(flip_angle)
     read, adc, back = _readout(matrix, 30e-6)
-    spoiler = pp.make_trapezoid("z", area=4 / THICKNESS, duration=2e-3, system=SYSTEM)
+    spoiler = _spoiler(block)
     dummies = round(1.0 / repetition_time)
     for number in range(-dummies, matrix):
         block.rf.phase_offset = adc.phase_offset = np.deg2rad(84.0 * number * (number + 1) / 2)
@@ -94,7 +94,7 @@ def radial(matrix: int = 96, spokes: int | None = None, flip_angle: float = 12.0
     block = _excitation(flip_angle)
     read, adc, _ = _readout(matrix, 20e-6, oversampling=2)
     back = _halves(read)
-    spoiler = pp.make_trapezoid("z", area=4 / THICKNESS, duration=2e-3, system=SYSTEM)
+    spoiler = _spoiler(block)
     for number in range(-40, spokes or 2 * matrix):
         block.rf.phase_offset = adc.phase_offset = np.deg2rad(84.0 * number * (number + 1) / 2)
         angle = number * np.pi * (np.sqrt(5) - 1) / 2
@@ -124,6 +124,12 @@ def _readout(
     dwell /= oversampling
     adc = pp.make_adc(oversampling * matrix, dwell=dwell, delay=read.rise_time - dwell / 2, system=SYSTEM)
     return read, adc, pp.make_trapezoid("x", area=-read.area / 2, duration=1e-3, system=SYSTEM)
+
+
+def _spoiler(block: SimpleNamespace) -> SimpleNamespace:
+    """Return what makes a repetition dephase the slice by six whole cycles, after which nothing of it is left."""
+    area = 6 / THICKNESS - block.slice.area - block.rephase.area
+    return pp.make_trapezoid("z", area=area, duration=2e-3, system=SYSTEM)
 
 
 def _halves(read: SimpleNamespace) -> SimpleNamespace:

@@ -199,14 +199,24 @@ def _is_noise(played: PlayedReadouts) -> np.ndarray:
 
 def _noise_mixing(groups: tuple[Readouts, ...], phantom: Phantom, snr: float, correlation: float) -> np.ndarray:
     """Return the matrix that turns white noise into that of the channels, ``[coil, coil]``."""
-    imaging = [np.asarray(group.samples)[group.flag("imaging")] for group in groups]
-    energy = sum(float(np.sum(np.abs(part) ** 2)) for part in imaging)
-    count = sum(part.shape[0] * part.shape[2] for part in imaging)
     filled = float((phantom.proton_density > 0).double().mean())
-    level = np.sqrt(energy / max(count * filled, 1)) / snr
+    level = np.sqrt(_mean_energy(groups, np.array(phantom.fov)) / filled) / snr
     channel = np.arange(groups[0].coils)
     covariance = correlation ** np.abs(channel[:, None] - channel)
     return np.asarray(level * np.linalg.cholesky(covariance))
+
+
+def _mean_energy(groups: tuple[Readouts, ...], fov: np.ndarray) -> float:
+    """Return the mean energy of imaging samples over the cells of k-space, however many samples each cell has."""
+    imaging = [group.select(group.flag("imaging")) for group in groups]
+    energy = np.concatenate([np.sum(np.abs(np.asarray(group.samples)) ** 2, 1).ravel() for group in imaging])
+    if not len(energy):
+        return 0.0
+    places = [group.trajectory.positions().reshape(-1, 3) for group in imaging if group.trajectory is not None]
+    cell = np.floor(np.concatenate(places) * fov + 0.501).astype(np.int64)  # samples may lie half way between cells
+    cell -= cell.min(0)
+    _, number = np.unique(np.ravel_multi_index(tuple(cell.T), tuple(cell.max(0) + 1)), return_inverse=True)
+    return float(np.mean(np.bincount(number, energy) / np.bincount(number)))
 
 
 def _with_noise(group: Readouts, rng: np.random.Generator, mixing: np.ndarray, noise_dwell: float) -> Readouts:
