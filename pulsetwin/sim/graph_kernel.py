@@ -42,8 +42,8 @@ _SMALL, _SIXTH = np.float32(0.02), np.float32(1 / 6)
 class Plan(NamedTuple):
     """What all voxels share: `sim.graph.Graph`, `sim.graph_layout.Layout` and the pulses, as arrays.
 
-    `flip_angle`, `phase` [rad] and `shim` ``[pulse, channel]`` are those of the pulses, `table` is which rotation of the
-    blocks each makes, -1 for an instantaneous pulse.
+    `flip_angle`, `phase` [rad] and `shim` ``[pulse, channel]`` are those of the pulses, `table` is which rotation of
+    the blocks each of them makes, -1 for an instantaneous pulse.
     """
 
     row_start: NDArray[np.int64]

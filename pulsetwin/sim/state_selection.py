@@ -11,18 +11,20 @@ from torch import Tensor
 
 from pulsetwin.sim.graph import Z0, Graph, select_states
 from pulsetwin.sim.graph_build import sampled_rows
-from pulsetwin.sim.graph_tables import graph_tables
-from pulsetwin.sim.graph_torch import graph_signal
+from pulsetwin.sim.graph_fused import fused_signal, state_gradients
 from pulsetwin.sim.phantom import Voxels
+from pulsetwin.sim.pulse_rotations import PulseRotations
 from pulsetwin.sim.timeline import Timeline
 
-_PROBES, _VOXELS, _TRIALS = 8, 256, 6
+_PROBES, _RANKED, _MEASURED, _TRIALS = 4, 1024, 16384, 8
+_ROUNDING = 2e-6  # of the fused kernel
 
 
 def state_signals(
-    graph: Graph, timeline: Timeline, voxels: Voxels, *, seed: int = 0, probes: int = _PROBES, sampled: int = _VOXELS
-) -> tuple[NDArray[np.float64], Tensor]:
-    """Estimate what the signal would lose with each state.
+    graph: Graph, timeline: Timeline, voxels: Voxels, rotations: PulseRotations | None = None, *, seed: int = 0,
+    probes: int = _PROBES,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Estimate what the signal would lose with each state, relative to its norm, ``[state]``.
 
     Without state s the signal changes by ``d_s = J_s m_s``, with ``J_s`` linear over the reals. For a random vector w
     of unit complex variance, the mean of ``Re(w^H d_s)^2`` is ``|d_s|^2 / 2``, and one backward pass gives it for all
@@ -30,84 +32,77 @@ def state_signals(
 
     Parameters
     ----------
-    graph, timeline, voxels
-        As for `simulate_graphs`.
+    graph, timeline, voxels, rotations
+        As for `simulate_graphs`; all voxels count.
     seed
-        Of the random vectors and voxels.
+        Of the random vectors.
     probes
         Number of random vectors.
-    sampled
-        Number of random voxels that stand for all.
-
-    Returns
-    -------
-    tuple
-        Norm of the change by each state relative to that of the signal, ``[state]``, and the signal of the voxels
-        sampled.
     """
     random = torch.Generator().manual_seed(seed)
-    some, line = _sampled(voxels, seed, sampled), _constant(timeline)
-    amplitudes: list[Tensor] = []
-    with torch.enable_grad():
-        tables = graph_tables(graph, line, some.size, some.shape)
-        signal = graph_signal(graph, tables, line, some, probes=amplitudes)
-        changes = [np.zeros(int(graph.row_start[1]))] + [np.zeros(len(m)) for m in amplitudes]
-        for _ in range(probes if signal.requires_grad else 0):
-            vector = torch.randn(signal.shape, generator=random, dtype=signal.dtype).to(signal.device)
-            along = (vector.conj() * signal).real.sum()
-            slopes = torch.autograd.grad(along, amplitudes, retain_graph=True, allow_unused=True)
-            for change, slope, m in zip(changes[1:], slopes, amplitudes, strict=True):
-                if slope is not None:
-                    change += (
-                        2 / probes * (slope.conj() * m).real.double().flatten(1).sum(1).square().detach().cpu().numpy()
-                    )
-    signal = signal.detach()
-    return np.sqrt(np.concatenate(changes)) / max(float(signal.norm()), 1e-30), signal
+    vectors = torch.randn(probes, len(voxels.coils), timeline.samples, generator=random, dtype=torch.complex64)
+    along = state_gradients(graph, timeline, voxels, rotations, vectors)
+    signal = fused_signal(graph, _constant(timeline), voxels, rotations)
+    return np.sqrt(2 / probes * np.square(along).sum(0)) / max(float(signal.norm()), 1e-30)
 
 
 def select_by_error(
-    graph: Graph, timeline: Timeline, voxels: Voxels, tol: float, *, seed: int = 0
-) -> tuple[Graph, float]:
+    graph: Graph, timeline: Timeline, voxels: Voxels, tol: float, rotations: PulseRotations | None = None, *,
+    seed: int = 0,
+) -> tuple[Graph, float]:  # fmt: skip
     """Return the graph without the states of least signal, and the relative error, at most `tol`, that this makes.
 
-    States are dropped as `state_signals` ranks them. The error is then measured on the voxels sampled, and fewer are
-    dropped if it exceeds `tol`; in the other voxels it may be larger.
+    States are dropped as `state_signals` ranks them on at most 1024 voxels. The error is then measured on all voxels,
+    or 16384 of them if there are more, and fewer are dropped if it exceeds `tol`. Voxels are picked evenly along their
+    T2, so that the few of fluid count too, in which many states live on.
 
     Parameters
     ----------
-    graph, timeline, voxels
+    graph, timeline, voxels, rotations
         As for `simulate_graphs`.
     tol
         Largest error relative to the norm of the signal.
     seed
-        Of the random probes and voxels.
+        Of the random vectors and voxels.
     """
-    change, signal = state_signals(graph, timeline, voxels, seed=seed)
-    norm = float(signal.norm())
+    line = _constant(timeline)
+    change = state_signals(graph, line, *_sampled(voxels, rotations, seed, _RANKED), seed=seed)
     change[graph.kind == Z0] = np.inf
     order = np.argsort(change)
     lost = np.sqrt(np.cumsum(change[order] ** 2))
-    some, line, budget = _sampled(voxels, seed, _VOXELS), _constant(timeline), tol
+    some = _sampled(voxels, rotations, seed, _MEASURED)
+    signal = fused_signal(graph, line, *some)
+    norm, budget = float(signal.norm()), tol
     for _ in range(_TRIALS if norm > 0 else 0):
         keep = np.ones(graph.states, dtype=bool)
         keep[order[: int(np.searchsorted(lost, budget, "right"))]] = False
         less = select_states(graph, keep, sampled_rows(timeline))
-        with torch.no_grad():
-            found = graph_signal(less, graph_tables(less, line, some.size, some.shape), line, some)
-        error = float((found - signal).norm()) / norm
-        if error <= tol:
+        error = float((fused_signal(less, line, *some) - signal).norm()) / norm
+        if error <= tol - _ROUNDING:
             return less, error
-        budget *= 0.7 * tol / error
+        budget *= 0.7 * (tol - _ROUNDING) / error
     return graph, 0.0
 
 
-def _sampled(voxels: Voxels, seed: int, count: int) -> Voxels:
-    """Return random voxels, without gradients."""
-    index = torch.randperm(len(voxels), generator=torch.Generator().manual_seed(seed))[:count]
-    index = index.to(voxels.position.device)
-    maps = ("position", "proton_density", "t1", "t2", "t2_prime", "diffusion", "b0")
-    picked = {name: getattr(voxels, name).detach()[index] for name in maps}
-    return replace(voxels, **picked, b1=voxels.b1.detach()[:, index], coils=voxels.coils.detach()[:, index])
+def _sampled(
+    voxels: Voxels, rotations: PulseRotations | None, seed: int, count: int
+) -> tuple[Voxels, PulseRotations | None]:
+    """Return voxels spread evenly over the values of T2, on the CPU and without gradients, and their rotations."""
+    index = torch.arange(len(voxels))
+    if count < len(voxels):
+        shift = torch.rand(1, generator=torch.Generator().manual_seed(seed))
+        places = ((torch.arange(count) + shift) * (len(voxels) / count)).long().clamp_max(len(voxels) - 1)
+        index = torch.argsort(voxels.t2.detach().cpu())[places]
+
+    def pick(field: Tensor) -> Tensor:
+        return field.detach().cpu()[..., index]
+
+    maps = ("proton_density", "t1", "t2", "t2_prime", "diffusion", "b0", "b1", "coils")
+    position = voxels.position.detach().cpu()[index]
+    some = replace(voxels, position=position, **{name: pick(getattr(voxels, name)) for name in maps})
+    if rotations is not None:
+        rotations = PulseRotations(rotations.table.cpu(), pick(rotations.alpha), pick(rotations.beta))
+    return some, rotations
 
 
 def _constant(timeline: Timeline) -> Timeline:
@@ -115,4 +110,4 @@ def _constant(timeline: Timeline) -> Timeline:
 
 
 def _detached(value: object) -> object:
-    return value.detach() if isinstance(value, Tensor) else value
+    return value.detach().cpu() if isinstance(value, Tensor) else value

@@ -117,7 +117,7 @@ def test_probes_estimate_what_a_state_adds():
     """Against the signal with each state taken out in turn."""
     timeline, voxels = cases.rare(4, 4), replace(cases.row_of_voxels(), shape="box")
     graph = build_graph(timeline, voxels)
-    estimate, _ = state_signals(graph, timeline, voxels, probes=200)
+    estimate = state_signals(graph, timeline, voxels, probes=200)
     whole = simulate_graphs(timeline, voxels, dtype=torch.complex128, graph=graph).signal
     states = np.flatnonzero(graph.kind != Z0)
     for state in states[:: len(states) // 8]:

@@ -16,6 +16,7 @@ from pulsetwin.sim.graph_tables import graph_tables
 from pulsetwin.sim.graph_torch import graph_signal
 from pulsetwin.sim.pdg import simulate_graphs
 from pulsetwin.sim.phantom import Voxels
+from pulsetwin.sim.pulse_rotations import PulseRotations
 from pulsetwin.sim.timeline import Timeline
 
 FOV = 0.2
@@ -102,6 +103,30 @@ def test_gradients(shape, coils, channels, shimmed, names):
     wanted = gradients(line, voxels, weight, False, names)
     for name, got in gradients(line, voxels, weight, True, names).items():
         assert relative(got, wanted[name]) < 5e-6, name
+
+
+def test_finite_pulses():
+    """Rotations of any kind between instantaneous pulses, some pulses with the same one: signal and gradients."""
+    line, voxels, g = train(7, 8), tissue(150, coils=2), torch.Generator().manual_seed(3)
+    spin = torch.randn(2, 3, 150, generator=g, dtype=torch.complex128)
+    alpha, beta = spin / spin.abs().square().sum(0).sqrt()
+    rotations = PulseRotations(torch.tensor([0, -1, 1, 1, -1, 2, 0]), alpha, beta)
+    graph = build_graph(line, voxels, rotations=rotations)
+    weight = torch.complex(random(g, 2, line.samples) - 0.5, random(g, 2, line.samples) - 0.5)
+    found = []
+    for fused in (True, False):
+        leaves = [value.clone().requires_grad_() for value in (alpha, beta, line.phase, line.moment, line.flip_angle)]
+        moving = dataclasses.replace(line, phase=leaves[2], moment=leaves[3], flip_angle=leaves[4])
+        turned = PulseRotations(rotations.table, leaves[0], leaves[1])
+        if fused:
+            signal = fused_signal(graph, moving, voxels, turned)
+        else:
+            tables = graph_tables(graph, moving, voxels.size, voxels.shape)
+            signal = graph_signal(graph, tables, moving, voxels, torch.complex128, rotations=turned)
+        (signal * weight).real.sum().backward()
+        found.append([signal.detach(), *(leaf.grad for leaf in leaves)])
+    for got, wanted in zip(*found, strict=True):
+        assert relative(got, wanted) < 5e-6
 
 
 def test_gradient_by_differences():
