@@ -12,20 +12,17 @@ A pulse phase of ``p`` multiplies beta by ``exp(ip)``; both signs of (alpha, bet
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from pulsetwin.errors import MismatchError, ProtocolError
 from pulsetwin.sim.phantom import Voxels
-from pulsetwin.sim.pulse_steps import TOLERANCE, nominal_scale, pulse_steps
-from pulsetwin.sim.timeline import PulseShape, Timeline
+from pulsetwin.sim.pulse_steps import TOLERANCE, nominal_scale
+from pulsetwin.sim.pulse_turns import centred_turns
+from pulsetwin.sim.timeline import Timeline
 
-_ELEMENTS = 1 << 16  # steps times voxels that are worked on at a time: arrays of them stay in the cache
 _WINDOW = 1e-7  # by which pulses may overlap [s]
 
 
@@ -157,127 +154,14 @@ def _distinct(timeline: Timeline) -> tuple[Tensor, list[int]]:
     return torch.tensor(table, dtype=torch.int64), [pulse for _, pulse in known.values()]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Steps:
-    """A pulse in steps: integrals of what turns spins, and their first moments about the step's middle over its length.
-
-    `turn`, `turn_moment`: gradient along x, y, z and 1, ``[step, 4]``; `wave`, `wave_moment`: B1 [cycles], complex
-    ``[step, channel]``. Moments are None where no step joins segments.
-    """
-
-    turn: Tensor
-    wave: Tensor
-    turn_moment: Tensor | None
-    wave_moment: Tensor | None
-
-
 def _at_center(timeline: Timeline, pulse: int, voxels: Voxels, tolerance: float) -> Tensor:
-    """Return alpha and beta of a pulse less the free precession around its centre, ``[2, voxel]``."""
+    """Return alpha and beta of a pulse, ``[2, voxel]``."""
     device = voxels.position.device
-    shape = _moved(timeline.shapes[int(timeline.shape[pulse])], device)
+    shape = timeline.shapes[int(timeline.shape[pulse])]
     scale = nominal_scale(timeline.flip_angle[pulse].to(device), shape.flip_angle)
     field = voxels.b1.to(torch.complex128)
     weights = field.new_ones(len(field)) if timeline.shim is None else timeline.shim[pulse].to(device, field.dtype)
     field = scale * weights[:, None] * field
     field = field.sum(0, keepdim=True) if shape.b1.ndim == 1 or shape.b1.shape[1] == 1 else field
     offset = voxels.b0.double() - timeline.frequency[pulse].to(device)
-    place = torch.cat((voxels.position.double().T, offset[None]))
-    steps = _steps(shape, place.detach(), field.detach(), tolerance)
-    whole = torch.cat((shape.gradient, torch.ones_like(shape.gradient[:, :1])), 1)
-    ends = torch.cat((shape.duration.new_zeros(1), shape.duration.cumsum(0)))
-    before = ends.clamp(max=shape.center).diff() @ whole
-    around = torch.stack((before, shape.duration @ whole - before))
-    wide = max(1, _ELEMENTS // len(steps.turn))
-    taped = torch.is_grad_enabled() and any(value.requires_grad for value in (place, field, steps.wave, steps.turn))
-    parts = []
-    for begin in range(0, len(voxels), wide):
-        here = (steps, around, place[:, begin : begin + wide], field[:, begin : begin + wide])
-        parts.append(checkpoint(_rotation, *here, use_reentrant=False) if taped else _rotation(*here))
-    return torch.cat(parts, 1)
-
-
-def _moved(shape: PulseShape, device: torch.device) -> PulseShape:
-    return replace(shape, **{name: getattr(shape, name).to(device) for name in ("duration", "b1", "gradient")})
-
-
-def _steps(shape: PulseShape, place: Tensor, field: Tensor, tolerance: float) -> _Steps:
-    """Return the steps of a pulse in voxels of this place and field, see `_rotation`."""
-    step, middle = (value.to(shape.duration.device) for value in _joined(shape, place, field, tolerance))
-    count = int(step[-1]) + 1
-    turn = torch.cat((shape.gradient, torch.ones_like(shape.gradient[:, :1])), 1)
-    wave = shape.b1.to(torch.complex128).reshape(len(step), -1)
-
-    def summed(value: Tensor, weight: Tensor) -> Tensor:
-        return value.new_zeros(count, value.shape[1]).index_add(0, step, value * weight[:, None])
-
-    span = shape.duration.detach()
-    if count == len(span):
-        return _Steps(summed(turn, span), summed(wave, span), None, None)
-    lever = span * middle
-    return _Steps(summed(turn, span), summed(wave, span), summed(turn, lever), summed(wave, lever))
-
-
-def _joined(shape: PulseShape, place: Tensor, field: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    """Return the step of each segment, and its middle less the step's over the step's length, ``[segment]``.
-
-    Steps are those of the engine of isochromats, but for its divisions of segments: a turn by constant fields is exact.
-    """
-    still = replace(shape, **{name: getattr(shape, name).detach().cpu() for name in ("duration", "b1", "gradient")})
-    spread = (shape.gradient.detach().abs().amax(0) @ place[:3].abs() + place[3].abs()).max()
-    weights = np.ones(1 if still.b1.ndim == 1 else still.b1.shape[1])
-    strength = {"rate": 0.0, "field": float(field.abs().max())}
-    taken = pulse_steps(still, weights, spread=float(spread), tolerance=tolerance, **strength)
-    length = still.duration.numpy()
-    ends, stops = np.cumsum(length), np.cumsum(taken[:, 0])
-    nearest = stops[np.clip(np.searchsorted(stops, ends - 1e-3 * length), 0, len(stops) - 1)]
-    last = np.abs(nearest - ends) < 1e-3 * length
-    step = np.concatenate(([0], np.cumsum(last[:-1])))
-    bounds = np.concatenate(([0.0], ends[:-1][last[:-1]], ends[-1:]))
-    centre, whole = (bounds[1:] + bounds[:-1]) / 2, np.diff(bounds)
-    return torch.from_numpy(step), torch.from_numpy((ends - length / 2 - centre[step]) / whole[step])
-
-
-def _rotation(steps: _Steps, around: Tensor, place: Tensor, field: Tensor) -> Tensor:
-    """Return alpha and beta ``[2, voxel]`` of all steps in turn, without the free precession `around` the centre.
-
-    Parameters
-    ----------
-    steps
-        The pulse.
-    around
-        Integral of gradient and time before and after the centre, ``[2, 4]``.
-    place
-        Position [m] and offset from the carrier [Hz], ``[4, voxel]``.
-    field
-        Relative transmit field times the pulse's scale, complex ``[channel, voxel]``.
-    """
-    alpha, beta = _product(*_step_rotations(steps, place, field))
-    before, after = math.pi * (around @ place)
-    return torch.stack((alpha * _turn(-before - after), beta * _turn(after - before)))
-
-
-def _turn(angle: Tensor) -> Tensor:
-    return torch.polar(torch.ones_like(angle), angle)
-
-
-def _step_rotations(steps: _Steps, place: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
-    """Return alpha and beta of each step, ``[step, voxel]``: turns by ``a + b x a``, see `pulse_steps`."""
-    across, along = math.tau * (steps.wave @ field), -math.tau * (steps.turn @ place)
-    if steps.wave_moment is not None:
-        late, later = math.tau * (steps.wave_moment @ field), -math.tau * (steps.turn_moment @ place)
-        across, along = across + 1j * (later * across - along * late), along + (late.conj() * across).imag
-    # Below the clamp the half-angle's sine over the angle is 1/2 to all digits; at 0 a root has no slope.
-    angle = (_square(across) + along.square()).clamp_min(1e-40).sqrt()
-    share = torch.sin(angle / 2) / angle
-    return torch.complex(torch.cos(angle / 2), -share * along), -1j * share * across
-
-
-def _product(alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the product of rotations ``[step, voxel]``, the last leftmost, by halves."""
-    while len(alpha) > 1:
-        pairs = len(alpha) // 2 * 2
-        a, b, c, d = alpha[:pairs:2], beta[:pairs:2], alpha[1:pairs:2], beta[1:pairs:2]
-        alpha, beta = (
-            torch.cat((c * a - d.conj() * b, alpha[pairs:])), torch.cat((d * a + c.conj() * b, beta[pairs:])),
-        )  # fmt: skip
-    return alpha[0], beta[0]
+    return centred_turns(shape, torch.cat((voxels.position.double().T, offset[None])), field, tolerance)
