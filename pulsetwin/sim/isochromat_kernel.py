@@ -8,9 +8,9 @@ import numba
 import numpy as np
 
 from pulsetwin.sim.isochromat_maps import block_maps
-from pulsetwin.sim.isochromat_readout import advance, attenuate, phase_factors, record, sample_run
+from pulsetwin.sim.isochromat_readout import advance, phase_factors, record, sample_run
 from pulsetwin.sim.isochromat_walk import new_walk, turn_displaced, walk_on
-from pulsetwin.sim.rotations import FAST, LANES
+from pulsetwin.sim.rotations import FAST, INNER, LANES
 
 
 @numba.njit(cache=True, nogil=True)
@@ -42,7 +42,7 @@ def place_spins(cloud, shift, voxel, size):
 
 @numba.njit(cache=True, nogil=True)
 def run_voxels(
-    places, voxel, field, steps, step_start, plan, series, program, interval, start, attenuation, walk_seed, number
+    places, voxel, field, steps, step_start, plan, series, program, interval, start, recorded, walk_seed, number
 ):
     """Return the mean transverse magnetisation of each voxel at each recorded interval end.
 
@@ -69,8 +69,8 @@ def run_voxels(
         slot of the factors or -1, column of the result for the first interval's end or -1, number of intervals.
     start
         First run of each repetition and the total, ``[pulse + 1]``.
-    attenuation
-        Of each column of the result [s/m^2].
+    recorded
+        Columns of the result.
     walk_seed
         Seed of random walks, 0 for none.
     number
@@ -83,24 +83,22 @@ def run_voxels(
     """
     spins, voxels = places.shape[2], len(voxel)
     together = max(1, LANES // spins)
-    result = np.zeros((voxels, len(attenuation)), np.complex128)
+    result = np.zeros((voxels, recorded), np.complex128)
     maps = np.empty((len(plan), 12 * LANES))
     for first in range(0, voxels, together):
         last = min(first + together, voxels)
         for chunk in range(0, spins, LANES):
             width = min(LANES, spins - chunk)
             lane = _lanes(places[first:last, :, chunk : chunk + width], voxel[first:last], field[first:last])
-            block_maps(maps, lane, width, steps, step_start, plan, series, first, last)
+            block_maps(maps, lane, width, steps, step_start, plan, series, first, last, chunk)
             _run_block(
                 maps, lane, voxel[first:last], width, program, interval, start, result[first:last], walk_seed,
                 (number + first) * spins + chunk, 1.0 / spins,
             )  # fmt: skip
-    if walk_seed:
-        attenuate(result, voxel, attenuation)
     return result
 
 
-@numba.njit(cache=True)
+@numba.njit(**INNER)
 def _lanes(places, voxel, field):
     """Return the rows of `rotations.fill_maps`; those of missing spins repeat the first."""
     channels, spins = field.shape[1], places.shape[2]
@@ -116,7 +114,7 @@ def _lanes(places, voxel, field):
     return lane
 
 
-@numba.njit(cache=True)
+@numba.njit(**INNER)
 def _run_block(maps, lane, voxel, spins, program, interval, start, result, walk_seed, number, weight):
     """Add the signal of a block of spins, `spins` of each of `voxel`, to `result`."""
     factors = _slot_factors(interval, lane)
@@ -164,7 +162,7 @@ def _run_block(maps, lane, voxel, spins, program, interval, start, result, walk_
             walk_on(m, moved, walk, random, scratch, pulse[10:])
 
 
-@numba.njit(cache=True)
+@numba.njit(**INNER)
 def _slot_factors(interval, lane):
     """Return the factors of each slot and room for those of one more interval."""
     slots = -1
@@ -180,7 +178,7 @@ def _slot_factors(interval, lane):
     return factors
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@numba.njit(fastmath=FAST, **INNER)
 def _relax(m, kept2, kept1, spins):
     """Let the spins of each voxel relax."""
     count, first, row = np.uint64(spins), np.uint64(0), np.uint64(LANES)
@@ -193,7 +191,7 @@ def _relax(m, kept2, kept1, spins):
         first += count
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@numba.njit(fastmath=FAST, **INNER)
 def _apply_map(m, a, before, after):
     """Turn by `before`, apply the map, turn by `after`."""
     cb, sb, ca, sa = math.cos(before), math.sin(before), math.cos(after), math.sin(after)

@@ -11,12 +11,12 @@ import math
 import numba
 import numpy as np
 
-from pulsetwin.sim.rotations import FAST, LANES, fill_maps
+from pulsetwin.sim.rotations import FAST, INNER, LANES, fill_maps
 
 PORTION = 128
 """Voxels that `pulse_series` takes at a time: enough to fill blocks of `LANES`, few enough to keep their series."""
 
-_MOST_TERMS = 64
+_CORE = 20.0  # half widths of the T2' line that series cover: all but 3 % of the spins
 _TAIL = 1e-7  # largest last coefficient of a series that counts as converged
 _ROOM = 2**23  # coefficients kept at a time: 64 MB
 
@@ -35,7 +35,7 @@ def steady_gradient(steps: np.ndarray, extent: np.ndarray) -> np.ndarray:
 def pulse_series(
     places: np.ndarray, voxel: np.ndarray, field: np.ndarray, steps: np.ndarray, step_start: np.ndarray,
     plan: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Return the series of each voxel's pulse maps where they cost less than the maps of all spins.
 
     Parameters
@@ -50,24 +50,37 @@ def pulse_series(
     Returns
     -------
     tuple
-        Coefficients ``[voxel, number]``; where those of each pulse begin ``[played + 1]``, 12 a term; and middle and
-        half width of each voxel's offsets in each pulse [Hz] ``[voxel, played, 2]``, the width -1 without a series.
+        Coefficients ``[voxel, number]``; where those of each pulse begin ``[played + 1]``, 12 a term; middle and half
+        width of each voxel's offsets in each pulse [Hz] ``[voxel, played, 2]``, the width -1 without a series; the
+        spins left out of the series, in the far tails of the T2' line, and where those of each voxel begin; and their
+        maps ``[left out, number]``, 12 numbers from a twelfth of each ``pulse * 12`` on.
     """
     spins = places.shape[2]
+    far = np.abs(places[:, 3] - voxel[:, 3:4]) > _CORE * voxel[:, 6:7] + 1e-9
+    owner, spin = (np.ascontiguousarray(index) for index in np.nonzero(far))
     span = np.full((len(places), len(plan), 2), -1.0)
-    terms = np.zeros(len(plan), np.int64)
+    parts: list[np.ndarray] = []
+    terms, maps = np.zeros(len(plan), np.int64), np.zeros((len(spin), len(plan) * 12))
     for p in np.nonzero((plan[:, 0] > 0) & (plan[:, 5] > 1))[0]:
-        widest = _offset_spans(places, plan[p], span[:, p])
-        count = _terms(widest * plan[p, 4] * math.pi)
-        saved = plan[p, 5] * (1 - count / spins) - 0.25 * count
-        if count <= _MOST_TERMS and saved >= 0 and PORTION * 12 * (terms.sum() + count) <= _ROOM:
-            terms[p] = count
+        offset = places[:, 3] + np.einsum("a,vas->vs", plan[p, 1:4], places[:, :3])
+        low, high = (pick(np.where(far, fill, offset), 1) for pick, fill in ((np.min, np.inf), (np.max, -np.inf)))
+        middle, half = (low + high) / 2, np.maximum((high - low) / 2, 1e-9)
+        count = _terms(2 * float(half.max()) * plan[p, 4] * math.pi)
+        share = count / spins + len(spin) / far.size
+        if plan[p, 5] * (1 - share) < 0.25 * count or PORTION * 12 * (terms.sum() + count) > _ROOM:
+            continue
+        node = np.cos(math.pi * (np.arange(count) + 0.5) / count)
+        asked = np.concatenate(((middle[:, None] + half[:, None] * node).ravel(), offset[owner, spin]))
+        whose = np.concatenate((np.repeat(np.arange(len(places)), count), owner))
+        values = _maps_at(asked, whose, voxel, field, steps[step_start[p] : step_start[p + 1]])
+        series = _cosines(count) @ values[: len(places) * count].reshape(-1, count, 12)
+        good = np.abs(series[:, -2:]).max((1, 2)) < _TAIL
+        span[:, p] = np.stack((middle, np.where(good, half, -1.0)), 1)
+        terms[p], maps[:, 12 * p : 12 * p + 12] = count, values[len(places) * count :]
+        parts.append(series.reshape(len(places), -1))
+    coefficients = np.ascontiguousarray(np.concatenate([np.zeros((len(places), 0)), *parts], 1))
     start = np.concatenate((np.zeros(1, np.int64), np.cumsum(12 * terms)))
-    coefficients = np.zeros((len(places), start[-1]))
-    for p in np.nonzero(terms)[0]:
-        own = steps[step_start[p] : step_start[p + 1]]
-        _fill_series(coefficients[:, start[p] : start[p + 1]], own, voxel, field, span[:, p])
-    return coefficients, start, span
+    return coefficients, start, span, spin, np.searchsorted(owner, np.arange(len(places) + 1)), maps
 
 
 def _terms(z: float) -> int:
@@ -75,31 +88,23 @@ def _terms(z: float) -> int:
     return 8 * math.ceil((z + 8 + 5 * z ** (1 / 3)) / 8)
 
 
-@numba.njit(cache=True, nogil=True)
-def _offset_spans(places, plan, span):
-    """Write middle and half width of the offsets of each voxel's spins [Hz], and return twice the largest half."""
-    widest = 0.0
-    for v in range(len(places)):
-        low, high = math.inf, -math.inf
-        for i in range(places.shape[2]):
-            f = places[v, 3, i] + plan[1] * places[v, 0, i] + plan[2] * places[v, 1, i] + plan[3] * places[v, 2, i]
-            low, high = min(low, f), max(high, f)
-        span[v, 0], span[v, 1] = (low + high) / 2, max((high - low) / 2, 1e-9)
-        widest = max(widest, 2 * span[v, 1])
-    return widest
+def _cosines(count: int) -> np.ndarray:
+    """Return the matrix from values at the nodes to the coefficients of a Chebyshev series."""
+    k = np.arange(count)[:, None]
+    return np.where(k, 2.0, 1.0) / count * np.cos(math.pi * k * (np.arange(count) + 0.5) / count)
 
 
 @numba.njit(cache=True, nogil=True)
-def _fill_series(series, steps, voxel, field, span):
-    """Write the coefficients of each voxel, and -1 for the half width where the series has not converged."""
-    voxels, terms, channels = len(series), series.shape[1] // 12, field.shape[1]
+def _maps_at(offset, owner, voxel, field, steps):
+    """Return the maps of spins at offsets from the carrier [Hz] that `owner` says the voxel of, ``[spin, 12]``."""
+    channels = field.shape[1]
     lane, out = np.zeros((12 + 2 * channels) * LANES), np.zeros(12 * LANES)
-    values = np.empty((voxels * terms, 12))
-    for first in range(0, voxels * terms, LANES):
-        width = min(LANES, voxels * terms - first)
+    values = np.empty((len(offset), 12))
+    for first in range(0, len(offset), LANES):
+        width = min(LANES, len(offset) - first)
         for i in range(width):
-            v, node = (first + i) // terms, (first + i) % terms
-            lane[3 * LANES + i] = span[v, 0] + span[v, 1] * math.cos(math.pi * (node + 0.5) / terms)
+            v = owner[first + i]
+            lane[3 * LANES + i] = offset[first + i]
             lane[4 * LANES + i], lane[5 * LANES + i] = voxel[v, 4], voxel[v, 5]
             for c in range(channels):
                 lane[(12 + 2 * c) * LANES + i] = field[v, c, 0]
@@ -108,47 +113,42 @@ def _fill_series(series, steps, voxel, field, span):
         for i in range(width):
             for row in range(12):
                 values[first + i, row] = out[row * LANES + i]
-    cosine = np.empty((terms, terms))
-    for k in range(terms):
-        for node in range(terms):
-            cosine[k, node] = (2 if k else 1) / terms * math.cos(math.pi * k * (node + 0.5) / terms)
-    for v in range(voxels):
-        for k in range(terms):
-            for node in range(terms):
-                for row in range(12):
-                    series[v, 12 * k + row] += cosine[k, node] * values[v * terms + node, row]
-        for k in range(12 * (terms - 2), 12 * terms):
-            if abs(series[v, k]) > _TAIL:
-                span[v, 1] = -1.0
+    return values
 
 
-@numba.njit(cache=True)
-def block_maps(maps, lane, spins, steps, step_start, plan, series, first_voxel, end_voxel):
-    """Write the map of each pulse for the spins of a block, `spins` of each of its voxels.
+@numba.njit(**INNER)
+def block_maps(maps, lane, spins, steps, step_start, plan, series, first_voxel, end_voxel, first_spin):
+    """Write the map of each pulse for the spins of a block, `spins` of each of its voxels from `first_spin` on.
 
     `maps` is ``[played, 12 * LANES]``, `lane` the rows of `rotations.fill_maps`, `series` as from `pulse_series` for
     more voxels than those of the block.
     """
-    coefficients, start, span = series[0][first_voxel:end_voxel], series[1], series[2][first_voxel:end_voxel]
+    coefficients, start, span, far, far_start, far_maps = series
     scratch = np.empty(3 * LANES)
     for p in range(len(maps)):
         ready = start[p + 1] > start[p]
-        for v in range(len(span)):
+        for v in range(first_voxel, end_voxel):
             ready = ready and span[v, p, 1] > 0
         if not ready:
             fill_maps(maps[p], steps[step_start[p] : step_start[p + 1]], lane)
             continue
         for i in range(12 * LANES):
             maps[p, i] = 0.0
-        for v in range(len(span)):
-            first = v * spins
+        for v in range(first_voxel, end_voxel):
+            first = (v - first_voxel) * spins
             for i in range(first, first + spins):
                 f = lane[3 * LANES + i] + plan[p, 1] * lane[i] + plan[p, 2] * lane[LANES + i]
-                scratch[i] = (f + plan[p, 3] * lane[2 * LANES + i] - span[v, p, 0]) / span[v, p, 1]
+                x = (f + plan[p, 3] * lane[2 * LANES + i] - span[v, p, 0]) / span[v, p, 1]
+                scratch[i] = min(max(x, -1.0), 1.0)
             _sum_series(maps[p], coefficients[v, start[p] : start[p + 1]], scratch, first, spins)
+            for e in range(far_start[v], far_start[v + 1]):
+                i = far[e] - first_spin
+                if 0 <= i < spins:
+                    for row in range(12):
+                        maps[p, row * LANES + first + i] = far_maps[e, 12 * p + row]
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@numba.njit(fastmath=FAST, **INNER)
 def _sum_series(out, series, scratch, first, spins):
     """Add a Chebyshev series at `spins` places of `scratch` from `first` on, whose other rows are overwritten."""
     count, at = np.uint64(spins), np.uint64(first)

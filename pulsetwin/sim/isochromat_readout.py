@@ -7,17 +7,15 @@ Relaxation, which spins of a voxel share, is left to the sums.
 
 from __future__ import annotations
 
-import math
-
 import numba
 import numpy as np
 
-from pulsetwin.sim.rotations import FAST, LANES, turn
+from pulsetwin.sim.rotations import FAST, INNER, LANES, turn
 
 _MOST_PAIRS = 8
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@numba.njit(fastmath=FAST, **INNER)
 def phase_factors(out, interval, lane):
     """Write cosine and minus sine of the phase that each spin gains in an interval."""
     duration, x, y, z, extra = interval[0], interval[1], interval[2], interval[3], interval[4]
@@ -28,7 +26,7 @@ def phase_factors(out, interval, lane):
         out[LANES + i] = -s
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@numba.njit(fastmath=FAST, **INNER)
 def advance(m, factor):
     """Multiply transverse magnetisation by unit factors."""
     for i in range(LANES):
@@ -37,7 +35,7 @@ def advance(m, factor):
         m[LANES + i] = x * s + y * c
 
 
-@numba.njit(cache=True)
+@numba.njit(**INNER)
 def sample_run(m, factor, sums, count, spins, scratch):
     """Advance `count` times and write the sum over each voxel's spins after each.
 
@@ -77,7 +75,7 @@ def sample_run(m, factor, sums, count, spins, scratch):
         _sum(m, sums, q, spins)
 
 
-@numba.njit(cache=True)
+@numba.njit(**INNER)
 def _best_pairs(count):
     """Return the even number of pairs around a middle sample that takes least operations for `count` samples."""
     best, least = 0, 10 * count
@@ -90,7 +88,7 @@ def _best_pairs(count):
     return best
 
 
-@numba.njit(cache=True)
+@numba.njit(**INNER)
 def _powers(factor, scratch, pairs):
     for i in range(2 * LANES):
         scratch[0, i] = factor[i]
@@ -98,14 +96,14 @@ def _powers(factor, scratch, pairs):
         _product(scratch[j - 1], factor, scratch[j])
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@numba.njit(fastmath=FAST, **INNER)
 def _product(a, b, out):
     for i in range(LANES):
         out[i] = a[i] * b[i] - a[LANES + i] * b[LANES + i]
         out[LANES + i] = a[i] * b[LANES + i] + a[LANES + i] * b[i]
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@numba.njit(fastmath=FAST, **INNER)
 def _sum(m, sums, column, spins):
     # Unsigned indices cannot count from the end, which would keep the sum from vectorising.
     count, first, half = np.uint64(spins), np.uint64(0), np.uint64(LANES)
@@ -118,7 +116,7 @@ def _sum(m, sums, column, spins):
         first += count
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@numba.njit(fastmath=FAST, **INNER)
 def _sum_pairs(m, one, two, sums, middle, j, spins):
     """Write the sums `j` and ``j + 1`` samples before and after the middle, to which `one` and `two` lead."""
     count, first, half = np.uint64(spins), np.uint64(0), np.uint64(LANES)
@@ -140,7 +138,7 @@ def _sum_pairs(m, one, two, sums, middle, j, spins):
         first += count
 
 
-@numba.njit(cache=True)
+@numba.njit(**INNER)
 def record(sums, result, column, count, amount, kept, weight):
     """Add sums to the result, each faded by one factor `kept` more than the last; `amount` is what remains."""
     for v in range(len(sums)):
@@ -149,12 +147,3 @@ def record(sums, result, column, count, amount, kept, weight):
             faded *= kept[v]
             result[v, column + q] += faded * weight * sums[v, q]
         amount[v] = faded
-
-
-@numba.njit(cache=True)
-def attenuate(result, voxel, attenuation):
-    """Multiply the samples of each voxel by their diffusion attenuation."""
-    for v in range(len(result)):
-        if voxel[v, 7] > 0:
-            for q in range(len(attenuation)):
-                result[v, q] *= math.exp(-voxel[v, 7] * attenuation[q])

@@ -11,7 +11,7 @@ import math
 import numba
 import numpy as np
 
-from pulsetwin.sim.rotations import FAST, LANES, turn
+from pulsetwin.sim.rotations import FAST, INNER, LANES, turn
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -65,7 +65,7 @@ def walk_moments(
     return rows, (2 * math.pi) ** 2 * spread(c, time + lead[owner], first, second)
 
 
-@numba.njit(cache=True)
+@numba.njit(**INNER)
 def new_walk(voxel, spins, seed, number):
     """Return displacements and sqrt(2 D) ``[4 * LANES]``, and the state of each spin's random numbers."""
     walk = np.zeros(4 * LANES)
@@ -78,7 +78,7 @@ def new_walk(voxel, spins, seed, number):
     return walk, random
 
 
-@numba.njit(cache=True)
+@numba.njit(**INNER)
 def _scrambled(z):
     """Mix the bits of a number (splitmix64)."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -86,7 +86,7 @@ def _scrambled(z):
     return z ^ (z >> np.uint64(31))
 
 
-@numba.njit(cache=True)
+@numba.njit(**INNER)
 def _normals(random, out, scratch):
     """Write two rows of normal numbers by Box and Muller's method."""
     for i in range(LANES):
@@ -98,7 +98,7 @@ def _normals(random, out, scratch):
     _polar(out, scratch)
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@numba.njit(fastmath=FAST, **INNER)
 def _polar(out, cycles):
     for i in range(LANES):
         c, s = turn(cycles[i])
@@ -107,7 +107,7 @@ def _polar(out, cycles):
         out[LANES + i] = radius * s
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@numba.njit(fastmath=FAST, **INNER)
 def turn_displaced(m, walk, x, y, z):
     """Turn each spin as a gradient moment does for its displacement."""
     if x == 0 and y == 0 and z == 0:
@@ -119,7 +119,7 @@ def turn_displaced(m, walk, x, y, z):
         m[LANES + i] = b * c - a * s
 
 
-@numba.njit(cache=True)
+@numba.njit(**INNER)
 def walk_on(m, moved, walk, random, scratch, row):
     """Let spins walk through a repetition, `row` of `walk_moments`, and turn by the phase that it brings.
 
@@ -132,7 +132,7 @@ def walk_on(m, moved, walk, random, scratch, row):
     _move(m, moved, walk, scratch, row)
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@numba.njit(fastmath=FAST, **INNER)
 def _move(m, moved, walk, normal, row):
     root, x, y, z, steepness = math.sqrt(row[0]), row[1], row[2], row[3], row[4]
     for i in range(LANES):

@@ -86,8 +86,10 @@ def simulate_isochromats(
         series = pulse_series(places, *rows, program.steps, program.step_start, program.plan)
         mean = run_voxels(
             places, *rows, program.steps, program.step_start, program.plan, series, program.pulses, program.intervals,
-            program.start, program.attenuation, walking, here.start,
+            program.start, program.recorded, walking, here.start,
         )  # fmt: skip
+        if walking:
+            mean *= np.exp(-np.outer(table[here, 7], program.attenuation))
         return weights[:, here] @ mean
 
     signal = np.zeros((len(weights), program.recorded), complex)

@@ -21,6 +21,8 @@ LANES = 128
 """Spins that a kernel works on at a time."""
 
 FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
+INNER = {"cache": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""Of functions that only compiled ones call: without a wrapper they compile in less time."""
 _S0, _S1, _S2, _S3, _S4, _S5, _S6, _S7, _S8, _S9 = ((-1.0) ** k / math.factorial(2 * k + 1) for k in range(10))
 _C0, _C1, _C2, _C3, _C4, _C5, _C6, _C7, _C8, _C9, _C10 = ((-1.0) ** k / math.factorial(2 * k) for k in range(11))
 
@@ -181,14 +183,14 @@ def fill_maps(out, steps, lane):
             _rotate(out[3 * column * LANES :], lane)
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@numba.njit(fastmath=FAST, **INNER)
 def _add_channel(lane, field, real, imag):
     for i in range(LANES):
         lane[6 * LANES + i] += real * field[i] - imag * field[LANES + i]
         lane[7 * LANES + i] += real * field[LANES + i] + imag * field[i]
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@numba.njit(fastmath=FAST, **INNER)
 def _relax(out, lane):
     for i in range(LANES):
         keep1, keep2 = lane[10 * LANES + i], lane[11 * LANES + i]
@@ -206,7 +208,7 @@ def _relax(out, lane):
         out[11 * LANES + i] = 1.0 + (out[11 * LANES + i] - 1.0) * keep1
 
 
-@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
+@numba.njit(fastmath=FAST, error_model="numpy", **INNER)
 def _quaternions(step, lane):
     """Replace B1's integrals in the scratch rows by the unit quaternion of the turn about the effective field."""
     two_pi = 2 * math.pi
@@ -226,7 +228,7 @@ def _quaternions(step, lane):
         lane[8 * LANES + i], lane[9 * LANES + i] = s * wy, s * wz
 
 
-@numba.njit(cache=True, fastmath=FAST)
+@numba.njit(fastmath=FAST, **INNER)
 def _rotate(column, lane):
     """Rotate a column of each map by the unit quaternion (a, b), ``v + 2 a (b x v) + 2 b x (b x v)``."""
     for i in range(LANES):
