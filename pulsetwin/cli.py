@@ -106,6 +106,7 @@ def simulate(options: argparse.Namespace) -> int:
         coils=options.coils,
         snr=options.snr,
         receiver_delay=options.receiver_delay,
+        gradient_delay=tuple(options.gradient_delay),
         engine=options.engine,
         tol=options.tol,
         spins=options.spins,
@@ -241,6 +242,10 @@ def _add_simulate(verbs: Any) -> None:
     verb.add_argument("--coils", type=_positive(int), default=1, metavar="N", help="receive channels, up to 32 (1)")
     verb.add_argument("--snr", type=_positive(float), help="signal-to-noise ratio of the image; no noise by default")
     verb.add_argument("--receiver-delay", type=float, default=0.0, metavar="S", help="late sampling [s]: EPI ghosts")
+    verb.add_argument(
+        "--gradient-delay", type=float, nargs=3, default=(0.0, 0.0, 0.0), metavar=("X", "Y", "Z"),
+        help="late gradients along x, y, z [s]",
+    )  # fmt: skip
     verb.add_argument("--engine", choices=ENGINES, default="auto", help="how to simulate (default: by the sequence)")
     verb.add_argument("--tol", type=_positive(float), help="relative error allowed to the graphs (default: exact)")
     verb.add_argument("--spins", type=_positive(int), default=256, metavar="N", help="spins per voxel (256)")

@@ -16,6 +16,7 @@ from pulsetwin.sequences.events import NONE, AdcEvents, Array, RfEvents
 from pulsetwin.sequences.rf import GAMMA
 from pulsetwin.sequences.seqfile import ADC, EXT, GX, RF, SeqFile, read_seq
 from pulsetwin.sim.block_intervals import Intervals, codes, cut_blocks, merged, spread
+from pulsetwin.sim.gradient_delay import delayed_gradients
 from pulsetwin.sim.pulse_shapes import Pulses, played_pulses
 from pulsetwin.sim.timeline import Timeline
 
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
     from pypulseq import Sequence
 
 
-def timeline_from_seq(seq: SeqFile | str | Path | Sequence, *, field_strength: float | None = None) -> Timeline:
+def timeline_from_seq(
+    seq: SeqFile | str | Path | Sequence,
+    *,
+    field_strength: float | None = None,
+    gradient_delay: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> Timeline:
     """Return the timeline of a Pulseq sequence.
 
     Moments and times are exact: intervals end at samples, pulse centres, begins and ends of pulses, ends of blocks, and
@@ -42,15 +48,18 @@ def timeline_from_seq(seq: SeqFile | str | Path | Sequence, *, field_strength: f
         A sequence that `read_seq` returned, the path of a `.seq`, or a pypulseq sequence.
     field_strength
         Main field [T] for offsets in ppm; by default `B0` of the file's `[DEFINITIONS]`.
+    gradient_delay
+        How much later than the `.seq` says the gradients along x, y, z play, relative to pulses and samples [s].
 
     Raises
     ------
     ProtocolError
-        If the sequence plays no pulse, uses ppm offsets of an unknown field, or plays past the end of a block.
+        If the sequence plays no pulse, uses ppm offsets of an unknown field, or plays past the end of a block, or
+        the delays are not three finite numbers.
     SeqError
         If the file is damaged or not supported.
     """
-    seq = as_seq_file(seq)
+    seq = delayed_gradients(as_seq_file(seq), gradient_delay)
     pulses = played_pulses(seq)
     if not len(pulses.block):
         raise ProtocolError(f"{seq.path}: plays no RF pulse: nothing would be excited; give a sequence with pulses")

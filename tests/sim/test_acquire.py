@@ -88,8 +88,9 @@ def test_seed_decides_the_noise(paths, brain):
     assert not np.array_equal(one, other)
 
 
-def test_late_sampling_is_found_by_the_ghost_correction(paths, brain):
-    images = reconstruct(acquire(paths / "epi.seq", brain, receiver_delay=1.5e-6))
+@pytest.mark.parametrize("late", [{"receiver_delay": 1.5e-6}, {"gradient_delay": (1.5e-6, 0.0, 0.0)}])
+def test_a_delay_is_found_by_the_ghost_correction(paths, brain, late):
+    images = reconstruct(acquire(paths / "epi.seq", brain, **late))
     assert abs(images.quality["gradient_delay"]) == pytest.approx(1.5e-6, rel=0.1)
     assert images.quality["ghost_level_after"] < 0.2 * images.quality["ghost_level_before"]
 
@@ -131,7 +132,8 @@ def test_command_line_loop(paths, tmp_path, capsys):
     assert cli.main(["simulate", seq, "--matrix", "24", "-o", scan]) == 2
     assert "--force" in capsys.readouterr().err
     assert cli.main(["recon", scan, "--seq", seq, "-o", out]) == 0
-    assert cli.main(["simulate", seq, "--matrix", "24", "-o", str(tmp_path / "scan.h5")]) == 0
+    late = ["--gradient-delay", "-0.000001", "0", "2e-6"]
+    assert cli.main(["simulate", seq, "--matrix", "24", *late, "-o", str(tmp_path / "scan.h5")]) == 0
     assert cli.main(["recon", str(tmp_path / "scan.h5"), "--seq", seq, "-o", out, "--force"]) == 0
     assert cli.main(["simulate", seq, "--phantom", "bran", "-o", str(tmp_path / "other.dat")]) == 2
     assert "brain" in capsys.readouterr().err
