@@ -58,7 +58,9 @@ def pulse_rotations(timeline: Timeline, voxels: Voxels, *, tolerance: float = TO
     offset and complex B1, but without relaxation. From this the free precession before and after the centre is taken
     out, which the intervals within the pulse's window play, together with relaxation. B1 and offset must therefore
     vary little within a voxel: a phantom must resolve the profile of a slice by its voxels, and lines of T2' be narrow
-    beside the pulse's bandwidth.
+    beside the pulse's bandwidth. With 8, 17 and 33 voxels across a slice, selective spin echoes of a uniform object
+    are off by 2 %, 0.6 % and 0.04 %, of one whose voxels differ at random by 10 %, 5 % and 1.5 %. Relaxation that
+    depends on the path through the pulses is off by some tenth of their length over T2.
 
     Pulses are one and the same if shape, flip angle, carrier and shim agree; their phases may differ. Differentiable
     in ``b1``, ``b0`` and ``position`` of the voxels, in flip angle, carrier and shim of the pulses, and in ``b1`` and

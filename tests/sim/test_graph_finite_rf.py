@@ -19,6 +19,7 @@ from pulsetwin.sim.pulse_rotations import PulseRotations, pulse_rotations
 from pulsetwin.sim.pulse_turns import Steps, batched_turns, fused_turns, steps_of
 from pulsetwin.sim.rotations import pulse_maps
 from pulsetwin.sim.timeline import PulseShape, Timeline, equal_readouts
+from pulsetwin.sim.timeline_from_seq import timeline_from_seq
 from tests.sim import graph_cases as cases
 
 F64, C128 = torch.float64, torch.complex128
@@ -183,15 +184,27 @@ def test_graphs_equal_isochromats_that_play_the_pulses(name):
     assert difference(instant, expected) > 0.1
 
 
-def test_the_error_of_filled_voxels_falls_with_their_size():
+def test_a_real_scan_equals_isochromats(scans):
+    """Fat saturation and slice-selective excitations, 15 000 segments that isochromats join to an error of 1e-5."""
+    line, voxels = timeline_from_seq(scans / "pulseq_epi" / "basic_epi_pe_none.seq"), with_fat(column(32))
+    expected = simulate_isochromats(line, voxels, spins=1)
+    assert difference(graphs(line, voxels), expected) < 1e-4
+    assert difference(simulate_graphs(line, voxels, dtype=C128).signal, expected) > 0.1
+
+
+@pytest.mark.parametrize(("smooth", "bound"), [(True, 0.01), (False, 0.08)], ids=["smooth", "rough"])
+def test_the_error_of_filled_voxels_falls_with_their_size(smooth, bound):
     """Rotations vary within a voxel, which graphs leave out: here a 17th and a 33rd of the slice's thickness."""
     line, errors = spin_echo(), []
     for count, size in ((64, 3e-4), (128, 1.5e-4)):
         voxels = replace(column(count, size=size), shape="box")
+        if smooth:
+            even = {name: torch.ones_like(getattr(voxels, name)) for name in ("proton_density", "b0", "b1", "coils")}
+            voxels = replace(voxels, **even)
         expected, noise = two_seed_error(line, voxels, spins=256)
         errors.append(difference(graphs(line, voxels), expected))
-        assert noise < 0.1 * errors[-1]
-    assert errors[0] < 0.08
+        assert noise < 0.15 * errors[0]
+    assert errors[0] < bound
     assert errors[1] < 0.6 * errors[0]
 
 
