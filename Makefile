@@ -11,7 +11,7 @@ RECON := $(BIN)/pulsetwin recon --force
 .PHONY: help demo test test-slow bench lint environment clean
 
 help:
-	@echo "make demo       reconstruct the real scans that ship with the repository into demo/"
+	@echo "make demo       reconstruct the real scans that ship with the repository, and a simulated one, into demo/"
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the long tests too"
 	@echo "make bench      run us beside our peers and print the ratios"
@@ -43,6 +43,11 @@ demo: $(READY)
 	@$(RECON) $(EPI)/ramp_epi_pe_plus.dat --seq $(EPI)/ramp_epi_pe_plus.seq -o demo/epi_no_reference
 	@echo "== spin echo, 32 channels"
 	@$(RECON) $(SE)/image.dat --seq $(SE)/image.seq --trust-seq -o demo/spin_echo
+	@echo "== digital twin: an EPI designed here, played on a brain by a receiver 1.5 us late"
+	@$(BIN)/python examples/twin_sequences.py epi 64 demo/twin_epi.seq
+	@$(BIN)/pulsetwin simulate --force demo/twin_epi.seq --phantom brain --coils 8 --snr 50 --receiver-delay 1.5e-6 \
+		-o demo/twin_epi.dat
+	@$(RECON) demo/twin_epi.dat --seq demo/twin_epi.seq -o demo/twin_epi
 	@echo
 	@echo "The figures:"
 	@ls demo/*/figures/*.png

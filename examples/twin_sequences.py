@@ -1,7 +1,12 @@
-"""Four small sequences for the digital twin: FLASH, RARE, echo-planar and radial, one slice of a head."""
+"""Four small sequences for the digital twin: FLASH, RARE, echo-planar and radial, one slice of a head.
+
+`python examples/twin_sequences.py flash 96 flash.seq` writes one of them.
+"""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -164,3 +169,11 @@ def _finished(seq: pp.Sequence, name: str, matrix: int) -> pp.Sequence:
     seq.set_definition("FOV", [FOV, FOV, THICKNESS])
     seq.set_definition("Matrix", [matrix, matrix, 1])
     return seq
+
+
+if __name__ == "__main__":
+    builders = {"flash": flash, "rare": rare, "epi": epi, "radial": radial}
+    if len(sys.argv) != 4 or sys.argv[1] not in builders:
+        sys.exit(f"usage: python {sys.argv[0]} {{{','.join(builders)}}} MATRIX FILE.seq")
+    Path(sys.argv[3]).parent.mkdir(parents=True, exist_ok=True)
+    builders[sys.argv[1]](int(sys.argv[2])).write(sys.argv[3])

@@ -148,6 +148,12 @@ def test_image_of_one_coil_is_the_predicted_one_without_any_scale(name, folder):
     assert relative(image, predicted_image(name, scan)) < 1e-3
 
 
+def test_front_of_the_head_is_called_anterior(folder):
+    """The phantom's y points to anterior, and the image is not turned against the phantom."""
+    images = reconstruct(played("epi", folder, 1).raw)
+    assert np.allclose(images.affine[:3, :3], 1e3 * np.diag([FOV / MATRIX, FOV / MATRIX, THICKNESS]), atol=1e-3)
+
+
 def test_ideal_spoiling_is_two_percent_off(folder):
     scan = played("flash", folder, COILS)
     exact, ideal = predicted("flash", scan)[1], predicted("flash", scan, ideal=True)[1]
