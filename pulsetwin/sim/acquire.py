@@ -53,6 +53,7 @@ def acquire(
     snr: float | None = None,
     noise_correlation: float = 0.2,
     receiver_delay: float = 0.0,
+    gradient_delay: tuple[float, float, float] = (0.0, 0.0, 0.0),
     engine: str = "auto",
     tol: float | None = None,
     spins: int = _SPINS,
@@ -79,6 +80,9 @@ def acquire(
         Correlation of the noise of neighbouring channels, falling with its powers from channel to channel.
     receiver_delay
         How much later than the `.seq` says the receiver samples [s]: ghosts of an echo-planar scan.
+    gradient_delay
+        How much later than the `.seq` says the gradients along the scanner's x, y, z play, relative to pulses and
+        receiver [s]. The trajectory of the raw data remains that of the `.seq`.
     engine
         One of `ENGINES`.
     tol
@@ -107,7 +111,8 @@ def acquire(
         raise ProtocolError("the sequence has no acquisition: there is nothing to measure")
     phantom = phantom if coils is None else with_coils(phantom, coils)
     delayed = replace(seq, adc=replace(seq.adc, delay=seq.adc.delay + receiver_delay)) if receiver_delay else seq
-    timeline = timeline_from_seq(delayed, field_strength=scanner.field_strength if scanner else None)
+    field = scanner.field_strength if scanner else None
+    timeline = timeline_from_seq(delayed, field_strength=field, gradient_delay=gradient_delay)
     choice = choose_engine(seq, phantom) if engine == "auto" else Choice(engine, "asked for")
     signal, facts = _simulate(timeline, phantom, choice.engine, tol, spins, seed, progress)
     rng = np.random.default_rng(seed)
