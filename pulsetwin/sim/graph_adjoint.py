@@ -10,16 +10,15 @@ import numpy as np
 
 from pulsetwin.sim.graph_adjoint_pulse import angles_adjoint, pulse_adjoint
 from pulsetwin.sim.graph_adjoint_rows import Back, entries_adjoint, row_adjoint
-from pulsetwin.sim.graph_kernel import evolve_row, fill_pulse, fill_relaxed, new_scratch, run_block
-from pulsetwin.sim.graph_lanes import FACTORS, FAST, LANES, ONE, ZERO, dot
+from pulsetwin.sim.graph_kernel import evolve_row, fill_pulse, fill_relaxed, new_scratch, rest, run_block
+from pulsetwin.sim.graph_lanes import FACTORS, FAST, LANES, clear, dot
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
 def _before_row(plan, tissue, r, room):  # pragma: no cover
     """Fill ``room.end`` with the states before the pulse of row `r`, and their decays."""
     if r == 1:
-        room.end[0, :LANES] = ONE
-        room.end[0, LANES:] = ZERO
+        rest(room.end[0])
         return
     if plan.row_time[r] != plan.row_time[r - 1] or r + 1 == len(plan.plus_start):
         fill_relaxed(room.relaxed, tissue, plan.row_time[r - 1])
@@ -40,9 +39,10 @@ def _reverse_block(
     """Run block `i` in reverse, after `run_block` has kept its states in ``room.after``."""
     place, tissue, rates = blocks.place[i], blocks.tissue[i], maps.tissue[i]
     count = len(moments.axis)
-    back.here[:] = ZERO
-    back.moment[:] = ZERO
     last = len(plan.plus_start) - 1
+    states = plan.row_start[last + 1] - plan.row_start[last]
+    clear(back.bars[last & 1], states)
+    clear(back.moments[last & 1], count * states)
     for r in range(last, 0, -1):
         begin, end = plan.row_start[r], plan.row_start[r + 1]
         after = room.after[begin:end]
@@ -55,21 +55,17 @@ def _reverse_block(
             maps_wanted, received,
         )  # fmt: skip
         if len(sums.state):
-            _add_shares(sums.state[begin:end], back.here, after)
+            _add_shares(sums.state[begin:end], back.bars[r & 1], after)
         _before_row(plan, tissue, r, room)
         fill_pulse(plan, r - 1, blocks.b1[i], blocks.rotation[i], room)
         pulse_adjoint(plan, r, room, back, count)
         angles_adjoint(plan, r - 1, blocks.b1[i], maps.b1[i], maps.rotation[i], room, back, sums)
-        states = begin - plan.row_start[r - 1]
-        back.here[:states] = back.before[:states]
-        back.moment[: count * states] = back.moment_before[: count * states]
 
 
 @numba.njit(cache=True)
 def _new_back(widest, moments):  # pragma: no cover
     return Back(
-        np.empty((widest, 2 * LANES), np.float32), np.empty((widest, 2 * LANES), np.float32),
-        np.empty((moments * widest, 2 * LANES), np.float32), np.empty((moments * widest, 2 * LANES), np.float32),
+        np.empty((2, widest, 2 * LANES), np.float32), np.empty((2, moments * widest, 2 * LANES), np.float32),
         np.empty((FACTORS, LANES), np.float32), np.empty((4, LANES), np.float32), np.empty(2 * LANES, np.float32),
         np.empty(2 * LANES, np.float32), np.empty(LANES, np.float32), np.empty(LANES, np.float32),
         np.empty((2, LANES), np.float32), np.empty((moments, LANES), np.float32),

@@ -11,6 +11,7 @@ import numpy as np
 from pulsetwin.sim.graph_kernel import edge_factor
 from pulsetwin.sim.graph_lanes import (
     COS,
+    FACTORS,
     FAST,
     FLIPPED,
     HALF,
@@ -22,6 +23,7 @@ from pulsetwin.sim.graph_lanes import (
     TWO,
     ZERO,
     add_scaled,
+    clear,
     dot,
     half_turn,
     rounded,
@@ -58,22 +60,24 @@ def _parent_adjoint(parent, bar, f_re, f_im, real, f_sign, m_sign, scale):  # pr
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
 def pulse_adjoint(plan, r, room, back, moments):  # pragma: no cover
-    """Fill ``back.before`` with the cotangents of the states before the pulse of row `r`, and ``back.factor``."""
+    """Fill the cotangents of the states before the pulse of row `r` from those after it, and ``back.factor``."""
     begin, before, table = plan.row_start[r], plan.row_start[r - 1], plan.table[r - 1]
-    back.before[: begin - before] = ZERO
-    back.moment_before[: moments * (begin - before)] = ZERO
-    back.factor[:] = ZERO
+    here, there = back.bars[r & 1], back.bars[(r - 1) & 1]
+    moment, moment_there = back.moments[r & 1], back.moments[(r - 1) & 1]
+    clear(there, begin - before)
+    clear(moment_there, moments * (begin - before))
+    clear(back.factor, FACTORS)
     for child in range(begin, plan.row_start[r + 1]):
-        bar, c = back.here[child - begin], moments * (child - begin)
+        bar, c = here[child - begin], moments * (child - begin)
         for e in range(plan.edge_start[child], plan.edge_start[child + 1]):
             p = plan.edge_parent[e] - before
             row, real, f_sign, m_sign = edge_factor(plan.edge_type[e], table)
             f_re, f_im = room.factor[row], room.factor[row + 1]
             _factor_adjoint(back.factor[row], back.factor[row + 1], bar, room.end[p], real, f_sign, m_sign)
-            _parent_adjoint(back.before[p], bar, f_re, f_im, real, f_sign, m_sign, ONE)
+            _parent_adjoint(there[p], bar, f_re, f_im, real, f_sign, m_sign, ONE)
             for j in range(moments):  # k and tau change their sign where the parent is conjugated
-                parent = back.moment_before[moments * p + j]
-                _parent_adjoint(parent, back.moment[c + j], f_re, f_im, real, f_sign, m_sign, m_sign)
+                parent = moment_there[moments * p + j]
+                _parent_adjoint(parent, moment[c + j], f_re, f_im, real, f_sign, m_sign, m_sign)
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")

@@ -29,6 +29,7 @@ from pulsetwin.sim.graph_lanes import (
     add_places,
     add_positions,
     add_scaled,
+    clear,
     dot,
     exponential,
     half_turn,
@@ -70,16 +71,15 @@ class Sums(NamedTuple):
 
 
 class Back(NamedTuple):
-    """Room for a block's cotangents: of states at both sides of a pulse, of its factors, and single rows of lanes.
+    """Room for a block's cotangents: of states, of the factors of a pulse, and single rows of lanes.
 
-    `moment` and `moment_before` are those of the first moments, ``[state * axis, 2 * LANES]``; `decayed` sums
-    ``[2, LANES]`` over longitudinal and transverse states, `moved` ``[axis, LANES]`` over transverse ones.
+    `bars` are those of states, ``[2, state, 2 * LANES]`` where row `r` has index ``r & 1``, `moments` those of their
+    first moments, ``[2, state * axis, 2 * LANES]``; `decayed` sums ``[2, LANES]`` over longitudinal and transverse
+    states, `moved` ``[axis, LANES]`` over transverse ones.
     """
 
-    here: NDArray[np.float32]
-    before: NDArray[np.float32]
-    moment: NDArray[np.float32]
-    moment_before: NDArray[np.float32]
+    bars: NDArray[np.float32]
+    moments: NDArray[np.float32]
     factor: NDArray[np.float32]
     spin: NDArray[np.float32]
     wave: NDArray[np.float32]
@@ -128,17 +128,19 @@ def _moment_evolve_adjoint(moment, bar, decay, diffusion, slope):  # pragma: no 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
 def row_adjoint(plan, moments, place, tissue, r, room, back, sums, rates, tables, maps):  # pragma: no cover
-    """Take the cotangents ``back.here`` from the end of row `r`, which ``room.end`` holds, to its pulse."""
+    """Take the cotangents of states from the end of row `r`, which ``room.end`` holds, to its pulse."""
     begin, plus, count = plan.row_start[r], plan.plus_start[r], len(moments.axis)
-    back.decayed[:] = ZERO
-    back.moved[:] = ZERO
-    back.u[:] = ZERO
+    here, all_moments = back.bars[r & 1], back.moments[r & 1]
+    clear(back.decayed, 2)
+    clear(back.moved, count)
+    for v in range(LANES):
+        back.u[v] = ZERO
     for v in range(LANES):
         room.end[0, v] -= ONE  # what regrows has the decay of what was there, with the other sign
     for s in range(begin, plan.row_start[r + 1]):
-        bar, decay, end = back.here[s - begin], room.decay[s - begin], room.end[s - begin]
+        bar, decay, end = here[s - begin], room.decay[s - begin], room.end[s - begin]
         for j in range(count):
-            moment = back.moment[count * (s - begin) + j]
+            moment = all_moments[count * (s - begin) + j]
             if s >= plus:
                 _add_aligned(back.moved[j], moment, end)
             _moment_evolve_adjoint(moment, bar, decay, tissue[DIFFUSION], moments.slope[s, j])
@@ -238,22 +240,23 @@ def _entry_adjoint(plan, place, tissue, e, tau, back, sums, place_bar, rates, ta
 def entries_adjoint(
     plan, moments, place, tissue, r, x, x_bar, after, room, back, sums, place_bar, rates, tables, maps, received
 ):  # pragma: no cover
-    """Add what the entries of row `r` bring to ``back.here``, the sums and the maps, and to `x` what they emit."""
+    """Add what the entries of row `r` bring to the states, the sums and the maps, and to `x` what they emit."""
     begin, count = plan.row_start[r], len(moments.axis)
+    here, all_moments = back.bars[r & 1], back.moments[r & 1]
     for e in range(plan.entry_start[r], plan.entry_start[r + 1]):
         turns_of(room.turn, place, plan.entry_place[e])
         tau = np.float32(plan.entry_side[e] * plan.entry_place[e, 3])
         _fill_wave(back.wave, room.turn, tissue, plan.entry_time[e], tau, plan.entry_b[e])
         s, group = plan.entry_state[e] - begin, plan.entry_group[e]
-        _emit_adjoint(back.here[s], back.arrived, back.wave, x_bar[0, group], tissue[DENSITY])
+        _emit_adjoint(here[s], back.arrived, back.wave, x_bar[0, group], tissue[DENSITY])
         for j in range(count):
-            moment = back.moment[count * s + j]
+            moment = all_moments[count * s + j]
             rate = tissue[R2_PRIME if moments.axis[j] == 3 else DIFFUSION]
             _moment_emit_adjoint(moment, back.arrived, rate, moments.entry_slope[e, j])
         for j in range(count):  # after those that need what arrived by order 0
             if moments.order[j] > 0:
                 bar = x_bar[moments.order[j], group]
-                _emit_adjoint(back.moment[count * s + j], back.arrived, back.wave, bar, tissue[DENSITY])
+                _emit_adjoint(all_moments[count * s + j], back.arrived, back.wave, bar, tissue[DENSITY])
         if not (tables or maps or received):
             continue
         _emitted(back, after[s], x_bar[0, group], tissue[DENSITY])

@@ -192,7 +192,8 @@ def play_pulse(plan, r, after, room):  # pragma: no cover
     begin, before, table = plan.row_start[r], plan.row_start[r - 1], plan.table[r - 1]
     for child in range(begin, plan.row_start[r + 1]):
         a = after[child - begin]
-        a[:] = ZERO
+        for v in range(2 * LANES):
+            a[v] = ZERO
         for e in range(plan.edge_start[child], plan.edge_start[child + 1]):
             m = room.end[plan.edge_parent[e] - before]
             row, real, f_sign, m_sign = edge_factor(plan.edge_type[e], table)
@@ -226,7 +227,8 @@ def evolve(end, decay, a, relaxed, diffusion, b, most):  # pragma: no cover
     `most` is the largest diffusion coefficient of the block: for small b D, a few terms of the series are enough.
     """
     if b == ZERO:
-        decay[:] = relaxed
+        for v in range(LANES):
+            decay[v] = relaxed[v]
     elif b * most < _SMALL:
         for v in range(LANES):
             x = b * diffusion[v]
@@ -242,7 +244,9 @@ def evolve(end, decay, a, relaxed, diffusion, b, most):  # pragma: no cover
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
 def evolve_row(plan, tissue, r, after, room, keep):  # pragma: no cover
     """Fill ``room.end`` with the states at the end of row `r`, and their decays (one after the other, unless kept)."""
-    begin, plus, most = plan.row_start[r], plan.plus_start[r], tissue[DIFFUSION].max()
+    begin, plus, most = plan.row_start[r], plan.plus_start[r], ZERO
+    for v in range(LANES):
+        most = max(most, tissue[DIFFUSION, v])
     for s in range(begin, plan.row_start[r + 1]):
         relaxed = room.relaxed[1 if s >= plus else 0]
         evolve(
@@ -253,11 +257,18 @@ def evolve_row(plan, tissue, r, after, room, keep):  # pragma: no cover
         room.end[0, v] += ONE - room.relaxed[0, v]
 
 
+@numba.njit(cache=True)
+def rest(end):  # pragma: no cover
+    """Fill the state of equilibrium."""
+    for v in range(LANES):
+        end[v] = ONE
+        end[LANES + v] = ZERO
+
+
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
 def run_block(plan, place, tissue, b1, rotation, x, room, keep):  # pragma: no cover
     """Run a block through all rows, and add to its groups `x`, or keep all states in ``room.after`` instead."""
-    room.end[0, :LANES] = ONE
-    room.end[0, LANES:] = ZERO
+    rest(room.end[0])
     for r in range(1, len(plan.plus_start)):
         begin = plan.row_start[r]
         after = room.after[begin if keep else 0 :]
