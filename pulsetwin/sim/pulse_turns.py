@@ -93,11 +93,15 @@ def _joined(shape: PulseShape, place: Tensor, field: Tensor, tolerance: float) -
     """Return the step of each segment, and its middle less the step's over the step's length, ``[segment]``.
 
     Steps are those of the engine of isochromats, but for its divisions of segments: a turn by constant fields is exact.
+    They are short enough for the nominal flip angle, and as long as the segments where B1 carries gradients, so that
+    gradients at a flip angle of 0 are as accurate.
     """
+    if shape.b1.requires_grad:
+        return torch.arange(len(shape.b1)), torch.zeros(len(shape.b1), dtype=torch.float64)
     still = replace(shape, **{name: getattr(shape, name).detach().cpu() for name in ("duration", "b1", "gradient")})
     spread = (shape.gradient.detach().abs().amax(0) @ place[:3].abs() + place[3].abs()).max()
     weights = np.ones(1 if still.b1.ndim == 1 else still.b1.shape[1])
-    strength = {"rate": 0.0, "field": float(field.abs().max())}
+    strength = {"rate": 0.0, "field": max(1.0, float(field.abs().max()))}
     taken = pulse_steps(still, weights, spread=float(spread), tolerance=tolerance, **strength)
     length = still.duration.numpy()
     ends, stops = np.cumsum(length), np.cumsum(taken[:, 0])

@@ -358,6 +358,26 @@ def test_gradients_against_finite_differences(name, tolerance):
     assert torch.autograd.gradcheck(signal, (value,), eps=step, atol=1e-11 / step, rtol=1e-4, fast_mode=True)
 
 
+@pytest.mark.parametrize("name", ["flip_angle", "b1"])
+def test_pulses_of_no_flip_angle_have_gradients(name):
+    """At 0 the slope of beta is the Fourier transform of the envelope, whatever the offset."""
+    shape, voxels = sinc(2e-3, 1.0, count=50), column(40)
+    line = played((shape, 1.0, 0.0, 0.0), (1e-3, along_z(0), True))
+    value = torch.zeros_like(line.flip_angle if name == "flip_angle" else shape.b1, requires_grad=True)
+    if name == "flip_angle":
+        line = replace(line, flip_angle=value)
+    else:
+        line = replace(line, shapes=(replace(shape, b1=value),))
+    weight = torch.randn(40, generator=torch.Generator().manual_seed(4), dtype=C128)
+    (slope,) = torch.autograd.grad((weight.conj() * pulse_rotations(line, voxels).beta[0]).real.sum(), value)
+    time = shape.duration.cumsum(0) - shape.duration / 2 - shape.center
+    offset = voxels.position[:, 2:] * shape.gradient[0, 2] + voxels.b0[:, None]
+    through = -1j * math.pi * torch.sinc(offset * shape.duration) * torch.exp(2j * torch.pi * offset * time)
+    through = through * shape.duration * voxels.b1[0, :, None]
+    wanted = (weight.conj() * (through @ shape.b1)).real.sum()[None] if name == "flip_angle" else through.mH @ weight
+    assert (slope - wanted).norm() < 1e-4 * wanted.norm()
+
+
 @pytest.mark.parametrize("tolerance", [1e-9, 30.0], ids=["apart", "joined"])
 def test_kernels_and_batched_operations_agree(tolerance, monkeypatch):
     """Values and gradients, with two channels of their own waveforms, and voxels that fill no block of either."""
