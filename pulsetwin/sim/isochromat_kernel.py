@@ -114,7 +114,7 @@ def _lanes(places, voxel, field):
     return lane
 
 
-@numba.njit(**INNER)
+@numba.njit(inline="always", **INNER)
 def _run_block(maps, lane, voxel, spins, program, interval, start, result, walk_seed, number, weight):
     """Add the signal of a block of spins, `spins` of each of `voxel`, to `result`."""
     factors = _slot_factors(interval, lane)

@@ -116,7 +116,7 @@ def _maps_at(offset, owner, voxel, field, steps):
     return values
 
 
-@numba.njit(**INNER)
+@numba.njit(inline="always", **INNER)
 def block_maps(maps, lane, spins, steps, step_start, plan, series, first_voxel, end_voxel, first_spin):
     """Write the map of each pulse for the spins of a block, `spins` of each of its voxels from `first_spin` on.
 

@@ -35,7 +35,7 @@ def advance(m, factor):
         m[LANES + i] = x * s + y * c
 
 
-@numba.njit(**INNER)
+@numba.njit(inline="always", **INNER)
 def sample_run(m, factor, sums, count, spins, scratch):
     """Advance `count` times and write the sum over each voxel's spins after each.
 
@@ -88,7 +88,7 @@ def _best_pairs(count):
     return best
 
 
-@numba.njit(**INNER)
+@numba.njit(inline="always", **INNER)
 def _powers(factor, scratch, pairs):
     for i in range(2 * LANES):
         scratch[0, i] = factor[i]

@@ -119,7 +119,7 @@ def turn_displaced(m, walk, x, y, z):
         m[LANES + i] = b * c - a * s
 
 
-@numba.njit(**INNER)
+@numba.njit(inline="always", **INNER)
 def walk_on(m, moved, walk, random, scratch, row):
     """Let spins walk through a repetition, `row` of `walk_moments`, and turn by the phase that it brings.
 

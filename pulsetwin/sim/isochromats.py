@@ -36,7 +36,8 @@ def simulate_isochromats(
 
     Each voxel holds `spins` spins at Sobol points of the box, their offsets drawn from the Lorentzian line of T2' by a
     fourth Sobol axis, which is shifted at random from voxel to voxel. Diffusing spins walk at random, freely through
-    the voxel's faces. No gradients to inputs are recorded.
+    the voxel's faces, a step from pulse to pulse; samples are attenuated by the expectation over the walks since their
+    pulse. No gradients to inputs are recorded.
 
     Parameters
     ----------
@@ -96,8 +97,8 @@ def simulate_isochromats(
     for done, part in _in_threads(portion, len(voxels), 16 * program.recorded + 32 * spins):
         signal += part
         progress(done, len(voxels), "isochromats")
-    receiver = torch.exp(1j * timeline.sample_phase.detach())
-    return torch.from_numpy(signal)[:, torch.from_numpy(program.column)] * receiver
+    found = torch.from_numpy(signal)[:, torch.from_numpy(program.column)]
+    return found.mul_(torch.exp(1j * timeline.sample_phase.detach()))
 
 
 def two_seed_error(timeline: Timeline, voxels: Voxels, *, seed: int = 0, **options: Any) -> tuple[Tensor, float]:
