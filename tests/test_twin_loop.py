@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import sys
 from functools import cache
@@ -171,13 +172,13 @@ def test_signal_to_noise_is_what_was_asked_for_however_k_space_is_sampled(name, 
     assert snr == pytest.approx(20, rel=0.08)
 
 
-@pytest.mark.slow
 def test_example_of_the_loop_ends_in_a_figure(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["twin_loop.py", str(tmp_path), "32"])
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     runpy.run_path(str(ROOT / "examples" / "twin_loop.py"), run_name="__main__")
     said = capsys.readouterr().out
-    for name in ("FLASH", "RARE", "EPI", "radial"):
-        assert f"{name:7} NRMSE to the prediction" in said
+    errors = dict(re.findall(r"(\w+) +NRMSE to the prediction +([\d.]+)%", said))
+    assert list(errors) == ["FLASH", "RARE", "EPI", "radial"]
+    assert max(map(float, errors.values())) < 3  # of which noise 2
     with Image.open(tmp_path / "twin_loop.png") as picture:
         assert picture.size[0] > 1000
