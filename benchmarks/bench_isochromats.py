@@ -1,28 +1,38 @@
 """Isochromats: time per spin and event, spins needed by accuracy, cost of finite pulses; phase graphs as the truth.
 
-A spoiled gradient echo of n lines on n x n voxels. Seconds are those of the process's own threads, least of a few runs.
+A spoiled gradient echo of n lines on n x n voxels, and sequences from `.seq` files on a brain with eight coils. Seconds
+are those of the process's own threads, least of a few runs.
 """
 
 from __future__ import annotations
 
 import math
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from examples.twin_sequences import flash as played_flash
+from examples.twin_sequences import rare as played_rare
+from pulsetwin.sim.coil_array import with_coils
 from pulsetwin.sim.isochromats import simulate_isochromats, two_seed_error
 from pulsetwin.sim.pdg import simulate_graphs
 from pulsetwin.sim.phantom import Voxels
+from pulsetwin.sim.phantoms import phantom_by_name
 from pulsetwin.sim.timeline import PulseShape, Timeline
+from pulsetwin.sim.timeline_from_seq import timeline_from_seq
 
 F64 = torch.float64
 FOV = 0.2
 ROUNDS = 2
 WALKERS = 8  # spins per voxel that walk
+EPI = Path(__file__).parents[1] / "examples/data/pulseq_epi/basic_epi_pe_plus.seq"
+SHARE = 150  # voxels of the brain that are timed
 
 
 def flash(lines: int, flip: float = 10.0) -> Timeline:
@@ -116,6 +126,28 @@ def speed(n: int, spins: int) -> str:
     return f"FLASH {n:3d}  {len(voxels):5d} voxels {spins:5d} spins  {each}"
 
 
+def played(name: str, line: Timeline, n: int) -> str:
+    """Return times on a share of a brain of n x n voxels, without and with diffusion, and that of the whole brain."""
+    whole = with_coils(phantom_by_name("brain", (1, n, n), (0.22, 0.22, 5e-3), 3.0), 8).voxels()
+    pick = torch.linspace(0, len(whole) - 1, SHARE).long()
+    maps = {m: getattr(whole, m)[pick] for m in ("position", "proton_density", "t1", "t2", "t2_prime", "b0")}
+    fields = {m: getattr(whole, m)[:, pick].contiguous() for m in ("b1", "coils")}
+    walking = replace(whole, diffusion=whole.diffusion[pick], **maps, **fields)
+    still = replace(walking, diffusion=0 * walking.diffusion)
+    times = [seconds(lambda v=v: simulate_isochromats(line, v, spins=256)) for v in (still, walking)]
+    each = "  ".join(f"{t / (SHARE * 256 * len(line.duration)) * 1e9:6.2f} ns" for t in times)
+    return f"{name:8s} {len(line.duration):6d} events  {each}  whole brain {times[1] * len(whole) / SHARE:6.1f} s"
+
+
+def files() -> None:
+    print("\n.seq files, 256 spins a voxel, 8 coils: per spin and event at rest and diffusing")
+    print(played("EPI 96", timeline_from_seq(EPI), 96), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, build in (("FLASH 64", played_flash), ("RARE 64", played_rare)):
+            build(64).write(str(Path(folder) / "one.seq"))
+            print(played(name, timeline_from_seq(Path(folder) / "one.seq"), 64), flush=True)
+
+
 def accuracy(n: int, counts: tuple[int, ...]) -> None:
     line, voxels = flash(n), head(n)
     truth = simulate_graphs(line, voxels, dtype=torch.complex128, max_states=20000).signal
@@ -135,6 +167,7 @@ def main() -> None:
     )
     for n, spins in sizes:
         print(speed(n, spins), flush=True)
+    files()
     accuracy(32, (256, 1024, 4096) if "--quick" in sys.argv else (256, 1024, 4096, 16384))
 
 

@@ -114,3 +114,14 @@ def test_walks_agree_with_phase_graphs():
     found = torch.stack([simulate_isochromats(line, voxels, spins=8192, seed=s) for s in range(4)])
     assert torch.linalg.norm(still - truth) > 0.1 * torch.linalg.norm(truth)
     assert torch.linalg.norm(found.mean(0) - truth) < 0.01 * torch.linalg.norm(truth)
+
+
+def test_readouts_are_shared_by_their_values_not_by_their_numbers():
+    """Moments replaced after the timeline was made leave its `readout_shape` behind: nothing may follow from it."""
+    line, voxels = readouts(31), random_voxels(4, 0)
+    changed = line.moment.clone()
+    changed[10:20] *= 1.3
+    line = replace(line, moment=changed, readout_shape=torch.zeros_like(line.readout_shape))
+    expected = written_out(line, voxels, 16, 0, np.ones((3, 1)))
+    found = simulate_isochromats(line, voxels, spins=16).numpy()
+    assert np.linalg.norm(found - expected) < 1e-11 * np.linalg.norm(expected)
