@@ -56,6 +56,8 @@ class Graph:
         Magnitude of each state after its pulse in the pre-pass with the mean tissue, float32 ``[state]``.
     dropped
         States that were left out to stay within `max_states`; those they would have made are not counted.
+    lost
+        Largest share of the magnetisation's norm after a pulse that was left out with them, in the pre-pass.
     """
 
     row_start: NDArray[np.int32]
@@ -66,6 +68,7 @@ class Graph:
     edge_type: NDArray[np.int8]
     weight: NDArray[np.float32]
     dropped: int = 0
+    lost: float = 0.0
 
     @property
     def states(self) -> int:
@@ -116,7 +119,7 @@ def _subgraph(graph: Graph, keep: NDArray[np.bool_], child: NDArray[np.int64]) -
         row_start=starts, plus_start=first_plus(graph.kind[keep], starts), kind=graph.kind[keep],
         edge_start=edge_starts(number[child[edges]], int(keep.sum())),
         edge_parent=number[graph.edge_parent[edges]].astype(np.int32), edge_type=graph.edge_type[edges],
-        weight=graph.weight[keep], dropped=graph.dropped,
+        weight=graph.weight[keep], dropped=graph.dropped, lost=graph.lost,
     )  # fmt: skip
 
 

@@ -66,12 +66,13 @@ def build_graph(
         raise ProtocolError(f"graph: {max_states} states for {timeline.pulses} pulses: give at least one of each")
     table = _pulse_table(timeline, voxels, rotations)
     rows: list[_Row] = [_equilibrium()]
-    dropped = 0
+    dropped, lost = 0, 0.0
     for r in range(timeline.pulses):
-        row, lost = _next_row(rows[-1], *(values[r] for values in table), max_states)
+        row, fewer, share = _next_row(rows[-1], *(values[r] for values in table), max_states)
         rows.append(row)
-        dropped += lost
-    whole = _joined(rows, dropped)
+        dropped += fewer
+        lost = max(lost, share)
+    whole = _joined(rows, dropped, lost)
     return select_states(whole, np.ones(whole.states, dtype=bool), sampled_rows(timeline))
 
 
@@ -153,13 +154,14 @@ def _relative_b1(timeline: Timeline, voxels: Voxels | None) -> torch.Tensor:
 
 def _next_row(
     row: _Row, factors: NDArray[Any], shift: NDArray[Any], rates: NDArray[Any], max_states: int
-) -> tuple[_Row, int]:
+) -> tuple[_Row, int, float]:
     keys = np.rint(row.place / np.array([K_GRID, K_GRID, K_GRID, TAU_GRID])).astype(np.int64)
     kind, child, parent, types, amplitude = _children(row.kind, keys, row.amplitude, factors)
     weight = np.abs(amplitude)
     weight[0] = np.inf  # Z0 stays
     kept = np.sort(np.argsort(-weight, kind="stable")[:max_states])
-    lost = len(kind) - len(kept)
+    fewer = len(kind) - len(kept)
+    share = float(np.linalg.norm(np.delete(amplitude, kept)) / np.linalg.norm(amplitude)) if fewer else 0.0
     order = kept[np.argsort(kind[kept], kind="stable")]
     number = np.full(len(kind), -1)
     number[order] = np.arange(len(order))
@@ -172,7 +174,7 @@ def _next_row(
     place = EDGE_SIGN[types[first], None] * row.place[parent[first]]
     place[0] = 0
     weight = np.abs(amplitude)
-    return _Row(kind, *_evolved(kind, place, amplitude, shift, rates), weight, child, parent, types), lost
+    return _Row(kind, *_evolved(kind, place, amplitude, shift, rates), weight, child, parent, types), fewer, share
 
 
 def _evolved(
@@ -245,7 +247,7 @@ def _children(parents: Any, parent_keys: Any, amplitude: Any, factors: Any) -> A
     return kind[:states], child[:edges], parent[:edges], types[:edges], made[:states]
 
 
-def _joined(rows: list[_Row], dropped: int) -> Graph:
+def _joined(rows: list[_Row], dropped: int, lost: float) -> Graph:
     starts = np.concatenate(([0], np.cumsum([len(row.kind) for row in rows]))).astype(np.int32)
     kind = np.concatenate([row.kind for row in rows])
     child = np.concatenate([row.edge_child + start for row, start in zip(rows, starts, strict=False)])
@@ -254,5 +256,5 @@ def _joined(rows: list[_Row], dropped: int) -> Graph:
         row_start=starts, plus_start=first_plus(kind, starts), kind=kind,
         edge_start=edge_starts(child, len(kind)), edge_parent=parent.astype(np.int32),
         edge_type=np.concatenate([row.edge_type for row in rows]),
-        weight=np.concatenate([row.weight for row in rows]).astype(np.float32), dropped=dropped,
+        weight=np.concatenate([row.weight for row in rows]).astype(np.float32), dropped=dropped, lost=lost,
     )  # fmt: skip

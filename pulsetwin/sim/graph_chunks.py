@@ -25,6 +25,7 @@ from pulsetwin.sim.graph_lanes import DIFFUSION, LANES, R2, R2_PRIME
 from pulsetwin.sim.graph_layout import Layout, Readout
 
 _MEMORY = 48 << 20  # bytes of a chunk's groups and matrices
+_STATES = 1 << 14  # kept at a time for the adjoint, of 1 KiB each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +112,20 @@ def _reverse(
     plan: Plan, moments: Moments, blocks: Blocks, x: Any, x_bar: Any, sums: list[Sums], bars: Blocks, widest: int,
     wanted: tuple[bool, bool, bool], worker: int, workers: int,
 ) -> None:  # fmt: skip
-    reverse_blocks(plan, moments, blocks, x, x_bar, sums[worker], bars, widest, worker, workers, *wanted)
+    cuts = _cuts(plan, widest)
+    reverse_blocks(plan, moments, blocks, x, x_bar, sums[worker], bars, widest, cuts, worker, workers, *wanted)
+
+
+def _cuts(plan: Plan, widest: int) -> NDArray[np.int64]:
+    """Return the first row of each segment and the number of rows, for least memory where there are many states."""
+    total, rows = int(plan.row_start[-1]), len(plan.plus_start)
+    most = max(_STATES, int(np.sqrt(total * widest)))
+    cuts, begin = [1], int(plan.row_start[1])
+    for row in range(2, rows):
+        if plan.row_start[row + 1] - begin > most:
+            cuts.append(row)
+            begin = int(plan.row_start[row])
+    return np.array([*cuts, rows])
 
 
 def _x_bar(problem: Problem, part: slice, blocks: Blocks, signal_bar: Tensor, moments: Moments) -> Tensor:

@@ -266,22 +266,26 @@ def rest(end):  # pragma: no cover
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def run_block(plan, place, tissue, b1, rotation, x, room, keep):  # pragma: no cover
-    """Run a block through all rows, and add to its groups `x`, or keep all states in ``room.after`` instead."""
-    rest(room.end[0])
-    for r in range(1, len(plan.plus_start)):
+def run_rows(plan, place, tissue, b1, rotation, x, room, first, last, keep, emits):  # pragma: no cover
+    """Take ``room.end`` from before row `first` to the end of row `last` (but that of the very last).
+
+    Keeps all states after their pulses in ``room.after``, from its beginning on, if `keep`; adds what they emit to the
+    groups `x` if `emits`.
+    """
+    base = plan.row_start[first]
+    for r in range(first, last + 1):
         begin = plan.row_start[r]
-        after = room.after[begin if keep else 0 :]
+        after = room.after[begin - base if keep else 0 :]
         fill_pulse(plan, r - 1, b1, rotation, room)
         play_pulse(plan, r, after, room)
-        if not keep:
+        if emits:
             for e in range(plan.entry_start[r], plan.entry_start[r + 1]):
                 k = plan.entry_place[e]
                 turns_of(room.turn, place, k)
                 tau = np.float32(plan.entry_side[e] * k[3])
                 a = after[plan.entry_state[e] - begin]
                 emit(x[plan.entry_group[e]], a, tissue, room.turn, plan.entry_time[e], tau, plan.entry_b[e])
-        if r == 1 or plan.row_time[r] != plan.row_time[r - 1]:
+        if r == first or plan.row_time[r] != plan.row_time[r - 1]:
             fill_relaxed(room.relaxed, tissue, plan.row_time[r])
         if r + 1 < len(plan.plus_start):
             evolve_row(plan, tissue, r, after, room, False)
@@ -301,6 +305,10 @@ def new_scratch(kept, widest):  # pragma: no cover
 @numba.njit(cache=True, nogil=True)
 def run_blocks(plan, blocks, x, widest, worker, workers):  # pragma: no cover
     """Add the transverse magnetisation of a worker's blocks to their groups, ``x[group, block, 2 * LANES]``."""
-    room = new_scratch(widest, widest)
+    room, last = new_scratch(widest, widest), len(plan.plus_start) - 1
     for i in range(worker, len(blocks.tissue), workers):
-        run_block(plan, blocks.place[i], blocks.tissue[i], blocks.b1[i], blocks.rotation[i], x[:, i], room, False)
+        rest(room.end[0])
+        run_rows(
+            plan, blocks.place[i], blocks.tissue[i], blocks.b1[i], blocks.rotation[i], x[:, i], room, 1, last, False,
+            True,
+        )  # fmt: skip
