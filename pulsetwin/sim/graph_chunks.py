@@ -69,7 +69,7 @@ def graph_signal_in_chunks(problem: Problem) -> Tensor:
         for readout in layout.readouts:
             groups, waves = _rows_of(x, readout.groups), _waves(blocks, readout)
             for coil, matrix in enumerate(_encodings(waves, problem.coils[:, part])):
-                seen = torch.view_as_complex((groups @ matrix.T).unflatten(1, (-1, 2))) * readout.weight
+                seen = _seen(groups, matrix) * readout.weight
                 signal[coil].index_add_(0, readout.sample.flatten(), seen.flatten())
     return signal
 
@@ -152,24 +152,40 @@ def _add_to_samples(
     wanted: Wanted,
 ) -> None:  # fmt: skip
     """Add the gradients of k and time of a readout's samples, given the conjugate cotangent of what is seen."""
-
-    def along(values: NDArray[Any]) -> Tensor:
-        rows = torch.from_numpy(np.concatenate((values, values), 1).astype(np.float32)).flatten()
-        return seen_bar * torch.view_as_complex(((groups * rows) @ matrix.T).unflatten(1, (-1, 2)))
-
     bar = torch.zeros(*readout.sample.shape, 4, dtype=torch.float64)
-    for j in range(4):
-        if (wanted.k if j < 3 else wanted.time) and blocks.place[:, j].any():
-            bar[..., j] = 2 * torch.pi * (along(blocks.place[:, j]).imag * readout.weight)
+    for j in range(3 if wanted.k else 0):
+        if blocks.place[:, j].any():
+            rows = torch.from_numpy(_both(blocks.place[:, j]))
+            bar[..., j] = 2 * torch.pi * ((seen_bar * _seen(groups * rows, matrix)).imag * readout.weight)
     if wanted.time:
-        sign = torch.from_numpy(np.sign(readout.place[:, 3]))
-        bar[..., 3] -= along(blocks.tissue[:, R2]).real * readout.weight
-        bar[..., 3] -= sign * (along(blocks.tissue[:, R2_PRIME]).real * readout.weight)
+        bar[..., 3] = (seen_bar * _seen(_slopes_in_time(groups, readout, blocks), matrix)).real * readout.weight
     sample_bar.index_add_(0, readout.reference, -bar.sum(1))
     if readout.slope is not None and bool(readout.slope.any()):
-        seen = (seen_bar * torch.view_as_complex((groups @ matrix.T).unflatten(1, (-1, 2)))).real
+        seen = (seen_bar * _seen(groups, matrix)).real
         bar[..., :3] += (seen * readout.slope).movedim(0, -1)
     sample_bar.index_add_(0, readout.sample.flatten(), bar.flatten(0, 1))
+
+
+def _seen(groups: Tensor, matrix: Tensor) -> Tensor:
+    """Return what a readout sees of each group, complex ``[group, sample]``."""
+    return torch.view_as_complex((groups @ matrix.T).unflatten(1, (-1, 2)))
+
+
+def _both(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Return values ``[block, LANES]`` for real and imaginary parts, flat."""
+    return np.concatenate((values, values), 1).astype(np.float32).ravel()
+
+
+def _slopes_in_time(groups: Tensor, readout: Readout, blocks: Blocks) -> Tensor:
+    """Return groups times the derivative to time of the logarithm of their encoding.
+
+    A group is seen on one side of its echo, where T2' either adds to T2 or is taken from it.
+    """
+    rate, rate_prime = (torch.from_numpy(_both(blocks.tissue[:, row])) for row in (R2, R2_PRIME))
+    turn = torch.from_numpy(2 * np.pi * _both(blocks.place[:, 3]))
+    moved = groups.unflatten(1, (-1, 2, LANES))
+    crossed = torch.stack((moved[:, :, 1], -moved[:, :, 0]), 2).flatten(1)  # of -i times the groups
+    return turn * crossed - (rate + readout.side[:, None] * rate_prime) * groups
 
 
 def _moments(problem: Problem, wanted: Wanted) -> Moments:

@@ -42,6 +42,8 @@ class Readout:
         Number of each sample in the timeline, int64 ``[group, sample]``.
     reference
         Number of the reference sample, int64 ``[group]``.
+    side
+        1 for groups seen from their echo on, -1 for those seen before it, float32 ``[group]``.
     """
 
     place: NDArray[np.float64]
@@ -50,6 +52,7 @@ class Readout:
     slope: Tensor | None
     sample: Tensor
     reference: Tensor
+    side: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -278,6 +281,7 @@ def _readouts(
             weight=torch.from_numpy((weight * heard).astype(np.float32)),
             slope=None if slope is None else torch.from_numpy((slope * heard).astype(np.float32)),
             sample=torch.from_numpy(numbers), reference=torch.from_numpy(reference[member]),
+            side=torch.from_numpy(side[member].astype(np.float32)),
         )  # fmt: skip
 
 
