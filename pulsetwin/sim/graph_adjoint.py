@@ -11,8 +11,9 @@ import numpy as np
 
 from pulsetwin.sim.graph_adjoint_pulse import angles_adjoint, pulse_adjoint
 from pulsetwin.sim.graph_adjoint_rows import Back, entries_adjoint, row_adjoint
-from pulsetwin.sim.graph_kernel import evolve_row, fill_pulse, fill_relaxed, new_scratch, rest, run_rows
+from pulsetwin.sim.graph_kernel import evolve_row, fill_pulse, fill_relaxed, rest, run_rows
 from pulsetwin.sim.graph_lanes import FACTORS, FAST, LANES, clear, dot
+from pulsetwin.sim.graph_plan import new_scratch
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")

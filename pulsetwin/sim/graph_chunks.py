@@ -1,7 +1,7 @@
 """Signal of a phase distribution graph and its gradients, a chunk of blocks of voxels at a time.
 
 The kernels make the transverse magnetisation of each group at its reference sample, ``x[group, block, lane]``; one
-matrix product for each distinct readout and coil turns that into the signal.
+matrix product for each distinct readout and coil turns sums of them into the signal.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from torch import Tensor
 from pulsetwin.sim.graph_adjoint import reverse_blocks
 from pulsetwin.sim.graph_adjoint_rows import Moments, Sums
 from pulsetwin.sim.graph_encoding import add_encoding_adjoint, fill_encoding, fill_waves
-from pulsetwin.sim.graph_kernel import Blocks, Plan, run_blocks
+from pulsetwin.sim.graph_kernel import run_blocks
 from pulsetwin.sim.graph_lanes import DIFFUSION, LANES, R2, R2_PRIME
-from pulsetwin.sim.graph_layout import Layout, Readout
+from pulsetwin.sim.graph_layout import Layout
+from pulsetwin.sim.graph_plan import Blocks, Plan
+from pulsetwin.sim.graph_readouts import Readout
 
 _MEMORY = 48 << 20  # bytes of a chunk's groups and matrices
 _STATES = 1 << 14  # kept at a time for the adjoint, of 1 KiB each
@@ -66,10 +68,11 @@ def graph_signal_in_chunks(problem: Problem) -> Tensor:
     for part, blocks in _chunks(problem, 1):
         x = _new_x(layout, blocks)
         _in_workers(len(blocks.tissue), run_blocks, plan, blocks, x.numpy(), _widest(plan))
+        mixed = _mixed(layout, x)
         for readout in layout.readouts:
-            groups, waves = _rows_of(x, readout.groups), _waves(blocks, readout)
+            rows, waves = mixed[readout.rows], _waves(blocks, readout)
             for coil, matrix in enumerate(_encodings(waves, problem.coils[:, part])):
-                seen = _seen(groups, matrix) * readout.weight
+                seen = _seen(rows, matrix) * readout.weight
                 signal[coil].index_add_(0, readout.sample.flatten(), seen.flatten())
     return signal
 
@@ -90,15 +93,16 @@ def graph_gradients_in_chunks(problem: Problem, signal_bar: Tensor, wanted: Want
             len(blocks.tissue), _reverse, plan, moments, blocks, x.numpy(), x_bar.numpy(), sums, bars, _widest(plan),
             (tables, wanted.maps, received),
         )  # fmt: skip
+        mixed = [_mixed(layout, x, order) for order in (range(4) if (moments.order > 0).any() else (0,))]
         for readout in layout.readouts if received else ():
-            waves, groups = _waves(blocks, readout), _rows_of(x, readout.groups)
+            waves, rows = _waves(blocks, readout), [one[readout.rows] for one in mixed]
             for coil, matrix in enumerate(_encodings(waves, problem.coils[:, part])):
                 seen_bar = signal_bar[coil, readout.sample]
                 if tables:
-                    _add_to_samples(sample_bar, readout, blocks, groups, matrix, seen_bar.conj(), wanted)
+                    _add_to_samples(sample_bar, readout, blocks, rows, matrix, seen_bar.conj(), wanted)
                 if wanted.maps or wanted.coils:
                     weighted = torch.view_as_real(seen_bar * readout.weight).flatten(1)
-                    matrix_bar = (weighted.T @ groups).reshape(len(readout.place), 2, -1, 2 * LANES).numpy()
+                    matrix_bar = (weighted.T @ rows[0]).reshape(len(readout.place), 2, -1, 2 * LANES).numpy()
                     sensitivity, its_bar = problem.coils[coil, part], coil_bar[coil, part]
                     _in_workers(
                         len(blocks.tissue), add_encoding_adjoint, matrix_bar, waves, readout.place, sensitivity,
@@ -130,45 +134,50 @@ def _cuts(plan: Plan, widest: int) -> NDArray[np.int64]:
 
 def _x_bar(problem: Problem, part: slice, blocks: Blocks, signal_bar: Tensor, moments: Moments) -> Tensor:
     """Return the cotangents of the groups and of those of their first moments that the readouts weigh."""
-    axes = [-1, *moments.axis[moments.order > 0].tolist()]
-    x_bar = torch.zeros(len(axes), problem.layout.groups, len(blocks.tissue), 2 * LANES)
-    for readout in problem.layout.readouts:
+    layout = problem.layout
+    mixed_bar = torch.zeros(layout.rows, len(blocks.tissue) * 2 * LANES)
+    for readout in layout.readouts:
         waves = _waves(blocks, readout)
         for coil, matrix in enumerate(_encodings(waves, problem.coils[:, part])):
-            seen_bar = signal_bar[coil, readout.sample]
-            for order, axis in enumerate(axes):
-                if axis < 0:
-                    weight = readout.weight
-                else:
-                    assert readout.slope is not None  # whoever wants gradients of k has had them computed
-                    weight = readout.slope[axis]
-                rows = torch.view_as_real(seen_bar * weight).flatten(1) @ matrix
-                x_bar[order].flatten(1).index_add_(0, readout.groups, rows)
+            seen_bar = signal_bar[coil, readout.sample] * readout.weight
+            mixed_bar.index_add_(0, readout.rows, torch.view_as_real(seen_bar).flatten(1) @ matrix)
+    orders = [0, *(moments.axis[moments.order > 0] + 1).tolist()]
+    x_bar = torch.zeros(len(orders), layout.groups, len(blocks.tissue), 2 * LANES)
+    for mix in layout.mixes:
+        rows = mixed_bar[mix.rows]
+        for bar, order in zip(x_bar.flatten(2), orders, strict=True):
+            if mix.matrix is None and order == 0:
+                bar[mix.groups] = rows
+            elif mix.matrix is not None and order < len(mix.matrix):
+                bar[mix.groups] = mix.matrix[order] @ rows
     return x_bar
 
 
 def _add_to_samples(
-    sample_bar: Tensor, readout: Readout, blocks: Blocks, groups: Tensor, matrix: Tensor, seen_bar: Tensor,
+    sample_bar: Tensor, readout: Readout, blocks: Blocks, rows: list[Tensor], matrix: Tensor, seen_bar: Tensor,
     wanted: Wanted,
 ) -> None:  # fmt: skip
-    """Add the gradients of k and time of a readout's samples, given the conjugate cotangent of what is seen."""
+    """Add the gradients of k and time of a readout's samples, given the conjugate cotangent of what is seen.
+
+    `rows` are the sums that the readout sees, and those that the slopes of the voxel's transform weigh.
+    """
     bar = torch.zeros(*readout.sample.shape, 4, dtype=torch.float64)
     for j in range(3 if wanted.k else 0):
         if blocks.place[:, j].any():
-            rows = torch.from_numpy(_both(blocks.place[:, j]))
-            bar[..., j] = 2 * torch.pi * ((seen_bar * _seen(groups * rows, matrix)).imag * readout.weight)
+            place = torch.from_numpy(_both(blocks.place[:, j]))
+            bar[..., j] = 2 * torch.pi * ((seen_bar * _seen(rows[0] * place, matrix)).imag * readout.weight)
     if wanted.time:
-        bar[..., 3] = (seen_bar * _seen(_slopes_in_time(groups, readout, blocks), matrix)).real * readout.weight
+        bar[..., 3] = (seen_bar * _seen(_slopes_in_time(rows[0], readout, blocks), matrix)).real * readout.weight
     sample_bar.index_add_(0, readout.reference, -bar.sum(1))
-    if readout.slope is not None and bool(readout.slope.any()):
-        seen = (seen_bar * _seen(groups, matrix)).real
-        bar[..., :3] += (seen * readout.slope).movedim(0, -1)
+    for j, steep in enumerate(rows[1:]):
+        if steep.any():
+            bar[..., j] += (seen_bar * _seen(steep, matrix)).real * readout.weight
     sample_bar.index_add_(0, readout.sample.flatten(), bar.flatten(0, 1))
 
 
-def _seen(groups: Tensor, matrix: Tensor) -> Tensor:
-    """Return what a readout sees of each group, complex ``[group, sample]``."""
-    return torch.view_as_complex((groups @ matrix.T).unflatten(1, (-1, 2)))
+def _seen(rows: Tensor, matrix: Tensor) -> Tensor:
+    """Return what a readout sees of each sum, complex ``[row, sample]``."""
+    return torch.view_as_complex((rows @ matrix.T).unflatten(1, (-1, 2)))
 
 
 def _both(values: NDArray[Any]) -> NDArray[np.float32]:
@@ -176,16 +185,16 @@ def _both(values: NDArray[Any]) -> NDArray[np.float32]:
     return np.concatenate((values, values), 1).astype(np.float32).ravel()
 
 
-def _slopes_in_time(groups: Tensor, readout: Readout, blocks: Blocks) -> Tensor:
-    """Return groups times the derivative to time of the logarithm of their encoding.
+def _slopes_in_time(rows: Tensor, readout: Readout, blocks: Blocks) -> Tensor:
+    """Return sums of groups times the derivative to time of the logarithm of their encoding.
 
-    A group is seen on one side of its echo, where T2' either adds to T2 or is taken from it.
+    They are seen on one side of their echo, where T2' either adds to T2 or is taken from it.
     """
     rate, rate_prime = (torch.from_numpy(_both(blocks.tissue[:, row])) for row in (R2, R2_PRIME))
     turn = torch.from_numpy(2 * np.pi * _both(blocks.place[:, 3]))
-    moved = groups.unflatten(1, (-1, 2, LANES))
-    crossed = torch.stack((moved[:, :, 1], -moved[:, :, 0]), 2).flatten(1)  # of -i times the groups
-    return turn * crossed - (rate + readout.side[:, None] * rate_prime) * groups
+    moved = rows.unflatten(1, (-1, 2, LANES))
+    crossed = torch.stack((moved[:, :, 1], -moved[:, :, 0]), 2).flatten(1)  # -i times the rows
+    return turn * crossed - (rate + readout.side[:, None] * rate_prime) * rows
 
 
 def _moments(problem: Problem, wanted: Wanted) -> Moments:
@@ -198,12 +207,11 @@ def _moments(problem: Problem, wanted: Wanted) -> Moments:
     axes, order, orders = [], [], 0
     for j in range(3 if wanted.k else 0):
         least = 1e-6 * 2 * np.pi * float(np.abs(blocks.place[:, j]).max(initial=0))
-        steepest = max((float(r.slope[j].abs().max()) for r in layout.readouts if r.slope is not None), default=0.0)
         spread = max(float(np.abs(slope[:, j]).max(initial=0)) for slope in (layout.b_slope, layout.entry_slope))
-        if max(steepest, spread * most) > least:
+        if max(layout.steepest[j], spread * most) > least:
             axes.append(j)
-            orders += steepest > least
-            order.append(orders if steepest > least else 0)
+            orders += layout.steepest[j] > least
+            order.append(orders if layout.steepest[j] > least else 0)
     if wanted.time and blocks.tissue[:, R2_PRIME].any():
         axes.append(3)
         order.append(0)
@@ -226,7 +234,7 @@ def _zero_sums(problem: Problem, wanted: Wanted) -> Sums:
 def _chunks(problem: Problem, orders: int) -> Iterator[tuple[slice, Blocks]]:
     """Yield chunks of blocks that fit in `_MEMORY` with `orders` copies of the groups."""
     longest = max((len(readout.place) for readout in problem.layout.readouts), default=0)
-    rows = orders * problem.layout.groups + 3 * longest
+    rows = orders * problem.layout.groups + 4 * problem.layout.rows + 3 * longest
     step = max(1, _MEMORY // max(1, rows * 2 * LANES * 4))
     for begin in range(0, len(problem.blocks.tissue), step):
         part = slice(begin, begin + step)
@@ -252,9 +260,16 @@ def _widest(plan: Plan) -> int:
     return int(np.diff(plan.row_start).max())
 
 
-def _rows_of(x: Tensor, groups: Tensor) -> Tensor:
+def _mixed(layout: Layout, x: Tensor, order: int = 0) -> Tensor:
+    """Return the sums of groups that readouts see, ``[row, voxel parts]``, weighed for one order."""
     flat = x.flatten(1)
-    return flat if len(groups) == len(flat) else flat[groups]  # all of them are in order
+    mixed = torch.zeros(layout.rows, flat.shape[1])
+    for mix in layout.mixes:
+        if mix.matrix is None and order == 0:
+            mixed[mix.rows] = flat[mix.groups]
+        elif mix.matrix is not None and order < len(mix.matrix):
+            mixed[mix.rows] = mix.matrix[order].T @ flat[mix.groups]
+    return mixed
 
 
 def _waves(blocks: Blocks, readout: Readout) -> NDArray[np.float32]:

@@ -17,10 +17,10 @@ from torch.autograd.function import once_differentiable
 from pulsetwin.sim.graph import PLUS, Graph
 from pulsetwin.sim.graph_adjoint_rows import TIME, B
 from pulsetwin.sim.graph_chunks import Gradients, Problem, Wanted, graph_gradients_in_chunks, graph_signal_in_chunks
-from pulsetwin.sim.graph_kernel import Blocks, Plan
 from pulsetwin.sim.graph_lanes import LANES
 from pulsetwin.sim.graph_layout import Layout, graph_layout
 from pulsetwin.sim.graph_paths import B_UNIT, Paths, paths_of
+from pulsetwin.sim.graph_plan import Blocks, Plan
 from pulsetwin.sim.phantom import Voxels
 from pulsetwin.sim.pulse_rotations import PulseRotations
 from pulsetwin.sim.timeline import Timeline

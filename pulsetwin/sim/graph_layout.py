@@ -5,54 +5,18 @@ Nothing here carries gradients: those of k, tau and b are taken along the paths 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numba
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pulsetwin.sim.graph import EDGE_SIGN, K_GRID, PLUS, Z0, Graph
 from pulsetwin.sim.graph_paths import B_UNIT, Paths
-from pulsetwin.sim.timeline import Timeline, equal_readouts
-from pulsetwin.sim.voxel_transform import edge_transform
-
-HIDDEN = 1e-9
-"""Of the voxel's transform, below which a state has no signal."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Readout:
-    """Readouts that play the same gradients, and the groups of states they see on one side of an echo.
-
-    Parameters
-    ----------
-    place
-        k [1/m] and time [s] of each sample less those of the reference sample, float64 ``[sample, 4]``.
-    groups
-        Numbers of the groups, int64 ``[group]``.
-    weight
-        Transform of the voxel at each group's k, 0 on the other side of the echo, float32 ``[group, sample]``.
-    slope
-        Its derivative to kx, ky, kz [m], float32 ``[3, group, sample]``; None where no gradient needs it.
-    sample
-        Number of each sample in the timeline, int64 ``[group, sample]``.
-    reference
-        Number of the reference sample, int64 ``[group]``.
-    side
-        1 for groups seen from their echo on, -1 for those seen before it, float32 ``[group]``.
-    """
-
-    place: NDArray[np.float64]
-    groups: Tensor
-    weight: Tensor
-    slope: Tensor | None
-    sample: Tensor
-    reference: Tensor
-    side: Tensor
+from pulsetwin.sim.graph_readouts import Groups, Mix, Readout, mixed_readouts
+from pulsetwin.sim.timeline import Timeline
+from pulsetwin.sim.voxel_weights import visible
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,8 +46,10 @@ class Layout:
         As `b` and `b_slope`, from the pulse to the middle sample.
     entry_start, group_start
         First entry and first group of each row and the total, ``[pulse + 2]``.
-    readouts
-        Distinct readouts.
+    readouts, mixes
+        Distinct readouts, and how groups are mixed for them.
+    steepest
+        Largest slopes of the voxel's transform to kx, ky and kz, as far as they are wanted [m], ``[3]``.
     """
 
     start: NDArray[np.float64]
@@ -102,11 +68,18 @@ class Layout:
     entry_start: NDArray[np.int64]
     group_start: NDArray[np.int64]
     readouts: tuple[Readout, ...]
+    mixes: tuple[Mix, ...]
+    steepest: NDArray[np.float64]
 
     @property
     def groups(self) -> int:
         """Number of groups."""
         return int(self.group_start[-1])
+
+    @property
+    def rows(self) -> int:
+        """Number of sums of groups that readouts see."""
+        return self.mixes[-1].rows.stop if self.mixes else 0
 
 
 def graph_layout(
@@ -139,14 +112,15 @@ def graph_layout(
     group, first = _groups(state, readout, split, side, None if shape == "point" else start)
     entry_b, entry_slope = _b_value(start[state], sample[middle])
     edges = np.arange(graph.rows + 1)
-    groups = (state[first], readout[first], split[first], side[first], reference[first])
+    groups = Groups(start[state[first]], readout[first], split[first], side[first], reference[first])
+    readouts, mixes, steepest = mixed_readouts(timeline, sample, groups, size, shape, slopes)
     return Layout(
         start=start, b=b, b_slope=b_slope, row_time=row[:, 3].copy(), entry_state=state, entry_group=group,
         entry_side=side.astype(np.float64), entry_reference=reference, entry_middle=middle,
         entry_place=start[state] + sample[reference, :4], entry_time=sample[reference, 3].copy(), entry_b=entry_b,
         entry_slope=entry_slope, entry_start=np.searchsorted(owner[state], edges),
         group_start=np.searchsorted(owner[state[first]], edges),
-        readouts=tuple(_readouts(timeline, bounds, start, sample, groups, size, shape, slopes)),
+        readouts=readouts, mixes=mixes, steepest=steepest,
     )  # fmt: skip
 
 
@@ -184,46 +158,8 @@ def _seen(
     state = np.arange(len(readout)) - np.repeat(np.cumsum(end - first) - end, end - first)
     if shape == "point":
         return state, readout
-    keep = _visible(state, readout, bounds, start, sample, np.array(size), shape == "box", slopes)
+    keep = visible(state, readout, bounds, start, sample, np.array(size), shape == "box", slopes)
     return state[keep], readout[keep]
-
-
-@numba.njit(cache=True, error_model="numpy")
-def _factor(k: Any, edge: Any, box: Any) -> Any:  # pragma: no cover
-    """Return a voxel's transform along an axis, and the magnitude of its derivative over the edge."""
-    if edge == 0:
-        return 1.0, 0.0
-    if not box:
-        x = 100 * (0.5 / edge - abs(k) + 0.5)
-        value = 1 / (1 + np.exp(-x)) if x > -700 else 0.0
-        return value, 100 * value * (1 - value) / edge
-    x = np.pi * k * edge
-    if x == 0:
-        return 1.0, 0.0
-    return np.sin(x) / x, abs(np.pi * (np.cos(x) - np.sin(x) / x) / x)
-
-
-@numba.njit(cache=True, error_model="numpy")
-def _visible(
-    state: Any, readout: Any, bounds: Any, start: Any, sample: Any, size: Any, box: Any, slopes: Any
-) -> Any:  # pragma: no cover
-    """Return whether the transform, or its derivative if `slopes`, is above `HIDDEN` at any sample."""
-    keep = np.zeros(len(state), np.bool_)
-    values, rises = np.empty(3), np.empty(3)
-    for n in range(len(state)):
-        first = bounds[readout[n]]
-        for e in range(first, bounds[readout[n] + 1]):
-            weight, slope = 1.0, 0.0
-            for j in range(3):
-                if e == first or sample[e, j] != sample[e - 1, j]:
-                    value, rises[j] = _factor(start[state[n], j] + sample[e, j], size[j], box)
-                    values[j] = abs(value)
-                slope = max(slope * values[j], weight * rises[j])
-                weight *= values[j]
-            if weight > HIDDEN or (slopes and slope > HIDDEN):
-                keep[n] = True
-                break
-    return keep
 
 
 def _sides(
@@ -259,51 +195,3 @@ def _groups(
     group = np.empty(len(order), np.int64)
     group[order] = np.cumsum(new) - 1
     return group, order[new]
-
-
-def _readouts(
-    timeline: Timeline, bounds: NDArray[Any], start: NDArray[Any], sample: NDArray[Any],
-    groups: tuple[NDArray[Any], ...], size: tuple[float, float, float], shape: str, slopes: bool,
-) -> Iterator[Readout]:  # fmt: skip
-    """Yield the distinct readouts."""
-    state, readout, split, side, reference = groups
-    values = (timeline.duration, timeline.moment, timeline.sample_interval, timeline.readout_start)
-    alike = equal_readouts(*(value.cpu() for value in values)).numpy()  # the timeline's may be older than its moments
-    key = alike[readout] * (int(split.max(initial=0)) + 1) + split
-    for one in np.unique(key):
-        member = np.flatnonzero(key == one)
-        first, count = bounds[readout[member]], int(np.diff(bounds)[readout[member[0]]])
-        numbers = first[:, None] + np.arange(count)
-        weight, slope = _weights(start[state[member]], sample[numbers], size, shape, slopes)
-        heard = (np.arange(count) >= split[member, None]) == (side[member, None] > 0)
-        yield Readout(
-            place=sample[numbers[0], :4] - sample[reference[member[0]], :4], groups=torch.from_numpy(member),
-            weight=torch.from_numpy((weight * heard).astype(np.float32)),
-            slope=None if slope is None else torch.from_numpy((slope * heard).astype(np.float32)),
-            sample=torch.from_numpy(numbers), reference=torch.from_numpy(reference[member]),
-            side=torch.from_numpy(side[member].astype(np.float32)),
-        )  # fmt: skip
-
-
-def _weights(
-    start: NDArray[Any], sample: NDArray[Any], size: tuple[float, float, float], shape: str, slopes: bool
-) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Return the voxel's transform at k of ``[state]`` plus ``[sample]`` or ``[state, sample]``, and its slopes."""
-    count = sample.shape[-2]
-    if shape == "point":
-        ones = np.ones((len(start), count))
-        return ones, np.zeros((3, *ones.shape)) if slopes else None
-    factors, rises = [], []
-    for j in range(3):
-        moved = sample[..., j] if np.ptp(sample[..., j]) > 0 else sample[..., :1, j]
-        k = torch.from_numpy(start[:, None, j] + moved).requires_grad_(slopes)
-        factor = edge_transform(k, size[j], shape)
-        rise = torch.autograd.grad(factor.sum(), k)[0] if slopes else k
-        factors.append(factor.detach().numpy())
-        rises.append(rise.detach().numpy())
-    whole = np.broadcast_to(factors[0] * factors[1] * factors[2], (len(start), count))
-    if not slopes:
-        return whole, None
-    x, y, z = factors
-    parts = (rises[0] * y * z, x * rises[1] * z, x * y * rises[2])
-    return whole, np.stack([np.broadcast_to(part, whole.shape) for part in parts])
