@@ -2,46 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from pulsetwin.errors import ProtocolError
 from pulsetwin.progress import Progress, silent
 from pulsetwin.rawdata import Geometry, RawData, Readouts
 from pulsetwin.scanner import Scanner
-from pulsetwin.sequences.events import NONE
 from pulsetwin.sequences.geometry import stated_fov, with_sequence
 from pulsetwin.sequences.readouts import PlayedReadouts, played_readouts
-from pulsetwin.sequences.seqfile import GX, GZ, RF, SeqFile
+from pulsetwin.sequences.seqfile import SeqFile
 from pulsetwin.sim.coil_array import with_coils
-from pulsetwin.sim.isochromats import simulate_isochromats
-from pulsetwin.sim.pdg import simulate_graphs
+from pulsetwin.sim.engines import ENGINES, choose_engine, play
 from pulsetwin.sim.phantom import Phantom
 from pulsetwin.sim.phantom_tissue import nearest_field
 from pulsetwin.sim.phantoms import phantom_by_name
-from pulsetwin.sim.timeline import Timeline
 from pulsetwin.sim.timeline_from_seq import as_seq_file, timeline_from_seq
 
 if TYPE_CHECKING:
     import pypulseq
 
-ENGINES = ("auto", "graphs", "isochromats")
 RAS_OF_PHANTOM = np.eye(3)
 """Phantoms lie in the magnet with their x along R, y along A and z along S, as the gradients do."""
 _NOISE_SAMPLES = 16384
 _SPINS = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """An engine and the reason for it."""
-
-    engine: str
-    why: str
 
 
 def acquire(
@@ -84,7 +71,7 @@ def acquire(
         How much later than the `.seq` says the gradients along the scanner's x, y, z play, relative to pulses and
         receiver [s]. The trajectory of the raw data remains that of the `.seq`.
     engine
-        One of `ENGINES`.
+        ``auto``, ``graphs`` or ``isochromats``, see `choose_engine`.
     tol
         Relative error allowed to the graphs; all states are kept if None.
     spins
@@ -113,17 +100,17 @@ def acquire(
     delayed = replace(seq, adc=replace(seq.adc, delay=seq.adc.delay + receiver_delay)) if receiver_delay else seq
     field = scanner.field_strength if scanner else None
     timeline = timeline_from_seq(delayed, field_strength=field, gradient_delay=gradient_delay)
-    choice = choose_engine(seq, phantom) if engine == "auto" else Choice(engine, "asked for")
-    signal, facts = _simulate(timeline, phantom, choice.engine, tol, spins, seed, progress)
+    voxels = phantom.voxels()
+    choice = choose_engine(timeline, phantom, voxels, engine)
+    signal, facts = play(timeline, voxels, choice, tol=tol, spins=spins, seed=seed, progress=progress)
     rng = np.random.default_rng(seed)
-    groups = _groups(played, signal)
+    groups = _groups(played, signal.numpy())
     noise, noise_dwell = None, float(groups[0].dwell[0])
     if snr is not None:
         mixing = _noise_mixing(groups, phantom, snr, noise_correlation)
         groups = tuple(_with_noise(group, rng, mixing, noise_dwell) for group in groups)
         noise = (mixing @ _white(rng, (len(mixing), _NOISE_SAMPLES))).astype(np.complex64)
-    voxels = phantom.grid[::-1]
-    where = Geometry(phantom.fov, voxels, RAS_OF_PHANTOM, np.zeros((1, 3)), "HFS")
+    where = Geometry(phantom.fov, phantom.grid[::-1], RAS_OF_PHANTOM, np.zeros((1, 3)), "HFS")
     events = np.nonzero(~_is_noise(played))[0]
     groups, where, notes = with_sequence(groups, where, played, events)
     header = {
@@ -153,36 +140,6 @@ def phantom_for(seq: SeqFile, name: str, matrix: int, scanner: Scanner) -> Phant
     origin = played_readouts(seq).origin
     partitions = round(float(np.ptp(origin[:, 2])) * fov[2]) + 1 if len(origin) else 1
     return phantom_by_name(name, (partitions, matrix, matrix), fov, nearest_field(scanner.field_strength))
-
-
-def choose_engine(seq: SeqFile, phantom: Phantom) -> Choice:
-    """Return the engine that can simulate `seq` on `phantom`, and why.
-
-    Graphs take pulses as instants that act on the whole phantom alike: right on resonance, and for slice-selective
-    pulses where the phantom is one voxel thick.
-    """
-    pulses = seq.events[seq.events[:, RF] != NONE]
-    rows = np.unique(pulses[:, RF])
-    if np.any(seq.rf.freq[rows] != 0) or np.any(seq.rf.freq_ppm[rows] != 0):
-        return Choice("isochromats", "some pulses play off resonance")
-    for axis, voxels in zip(range(GX, GZ + 1), phantom.grid[::-1], strict=True):
-        if voxels > 1 and np.any(pulses[:, axis] != NONE):
-            return Choice("isochromats", "pulses with a gradient select a part of the phantom")
-    return Choice("graphs", "every pulse acts on the whole phantom")
-
-
-def _simulate(
-    timeline: Timeline, phantom: Phantom, engine: str, tol: float | None, spins: int, seed: int, progress: Progress
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return the signal ``[coil, sample]`` and facts of the simulation."""
-    voxels = phantom.voxels()
-    with torch.no_grad():
-        if engine == "isochromats":
-            signal = simulate_isochromats(timeline, voxels, spins=spins, seed=seed, progress=progress)
-            return signal.numpy(), {"spins": spins}
-        result = simulate_graphs(timeline, voxels, tol=tol, seed=seed)
-    facts = {"states": result.states, "states_total": result.states_total, "estimated_error": result.error}
-    return result.signal.cpu().numpy(), facts
 
 
 def _groups(played: PlayedReadouts, signal: np.ndarray) -> tuple[Readouts, ...]:

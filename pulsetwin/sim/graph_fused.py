@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from pulsetwin.progress import Progress, silent
 from pulsetwin.sim.graph import PLUS, Graph
 from pulsetwin.sim.graph_adjoint_rows import TIME, B
 from pulsetwin.sim.graph_chunks import Gradients, Problem, Wanted, graph_gradients_in_chunks, graph_signal_in_chunks
@@ -26,7 +27,10 @@ from pulsetwin.sim.pulse_rotations import PulseRotations
 from pulsetwin.sim.timeline import Timeline
 
 
-def fused_signal(graph: Graph, timeline: Timeline, voxels: Voxels, rotations: PulseRotations | None = None) -> Tensor:
+def fused_signal(
+    graph: Graph, timeline: Timeline, voxels: Voxels, rotations: PulseRotations | None = None,
+    progress: Progress = silent,
+) -> Tensor:  # fmt: skip
     """Return the signal of a graph, complex64 ``[coil, sample]``; all tensors must be on the CPU.
 
     Parameters
@@ -35,13 +39,15 @@ def fused_signal(graph: Graph, timeline: Timeline, voxels: Voxels, rotations: Pu
         The graph, the timeline, and the voxels.
     rotations
         Of finite pulses; without them, all pulses are instantaneous.
+    progress
+        Called with voxels done, their number and what is done.
     """
     paths = paths_of(timeline)
     wanted = Wanted(k=timeline.moment.requires_grad, time=timeline.duration.requires_grad)
     layout = graph_layout(graph, timeline, paths, voxels.size, voxels.shape, wanted.k and torch.is_grad_enabled())
     tables = _tables(timeline, rotations)
     values = _values(timeline, paths, voxels, rotations)
-    received = _Received.apply(graph, layout, timeline.samples, tables, wanted, *values)
+    received = _Received.apply(graph, layout, timeline.samples, tables, wanted, progress, *values)
     phase = timeline.sample_phase
     return received * torch.polar(torch.ones_like(phase), phase).to(torch.complex64)
 
@@ -72,23 +78,24 @@ class _Received(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, graph: Graph, layout: Layout, samples: int, tables: NDArray[np.int64], wanted: Wanted, *values: Tensor
-    ) -> Tensor:
+        ctx: Any, graph: Graph, layout: Layout, samples: int, tables: NDArray[np.int64], wanted: Wanted,
+        progress: Progress, *values: Tensor,
+    ) -> Tensor:  # fmt: skip
         ctx.graph, ctx.layout, ctx.samples, ctx.tables, ctx.wanted = graph, layout, samples, tables, wanted
         ctx.save_for_backward(*values)
-        return graph_signal_in_chunks(_problem(graph, layout, samples, tables, values))
+        return graph_signal_in_chunks(_problem(graph, layout, samples, tables, values), progress)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, signal_bar: Tensor) -> tuple[Tensor | None, ...]:
-        needed = ctx.needs_input_grad[5:]
+        needed = ctx.needs_input_grad[6:]
         wanted = ctx.wanted._replace(maps=any(needed[5:7]), coils=needed[9])
         problem = _problem(ctx.graph, ctx.layout, ctx.samples, ctx.tables, ctx.saved_tensors)
         found = graph_gradients_in_chunks(problem, signal_bar.contiguous(), wanted)
         row, sample = _path_gradients(ctx.graph, ctx.layout, found)
         own = (*(torch.from_numpy(part) for part in found.sums[:3]), row, sample)
         maps = (torch.from_numpy(part) for part in (*found.maps, found.coils))
-        return None, None, None, None, None, *own, *maps
+        return None, None, None, None, None, None, *own, *maps
 
 
 def _path_gradients(graph: Graph, layout: Layout, found: Gradients) -> tuple[Tensor, Tensor]:

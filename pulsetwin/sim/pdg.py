@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pulsetwin.errors import MismatchError, ProtocolError
+from pulsetwin.progress import Progress, silent
 from pulsetwin.sim.graph import Graph
 from pulsetwin.sim.graph_build import build_graph
 from pulsetwin.sim.graph_fused import fused_signal
@@ -38,8 +39,7 @@ class GraphResult:
         States that `max_states` kept out of the graph; their own descendants are not counted.
     error
         Relative error of the signal by the states dropped for `tol`, measured in single precision, on 16384 of the
-        voxels if there are more; 0 without,
-        None if `max_states` dropped any, whose signal is not known.
+        voxels if there are more; 0 without, None if `max_states` dropped any, whose signal is not known.
     seconds
         Time taken.
     """
@@ -56,7 +56,7 @@ class GraphResult:
 def simulate_graphs(
     timeline: Timeline, voxels: Voxels, *, dtype: torch.dtype = torch.complex64, tol: float | None = None,
     seed: int = 0, graph: Graph | None = None, max_states: int = 4096, backend: str | None = None,
-    rotations: PulseRotations | None = None,
+    rotations: PulseRotations | None = None, progress: Progress = silent,
 ) -> GraphResult:  # fmt: skip
     """Return the signal of voxels with instantaneous pulses, T2', diffusion, and B1 of any number of channels.
 
@@ -80,7 +80,7 @@ def simulate_graphs(
     seed
         Of the random probes and of the voxels that stand for all in choosing states.
     graph
-        A graph built before for a timeline with the same order of events, which is taken as it is.
+        A graph built before for a timeline with the same order of events; built anew if None.
     max_states
         Most states in one repetition.
     backend
@@ -89,18 +89,22 @@ def simulate_graphs(
     rotations
         What `pulse_rotations` returned for this timeline and these voxels, for finite pulses; without, all pulses are
         instantaneous.
+    progress
+        Called with work done, its total and what is done, by backend ``numba``.
 
     Raises
     ------
     ProtocolError
-        If the voxels hold exchanging pools, `dtype` is not complex, `tol` is out of range or given
-        together with `graph`, or `backend` is unknown or cannot do what is asked.
+        If the voxels hold exchanging pools, `dtype` is not complex, `tol` is out of range, or `backend` is unknown
+        or cannot do what is asked.
     MismatchError
         If the graph has another number of pulses, the shim another number of channels, or the rotations another number
         of pulses or voxels.
     """
     begin = time.perf_counter()
-    _check(timeline, voxels, dtype, tol, graph)
+    _check(timeline, voxels, dtype, tol)
+    if graph is not None and graph.rows != timeline.pulses + 1:
+        raise MismatchError(f"graphs: a graph of {graph.rows - 1} pulses for {timeline.pulses}: build it anew")
     if rotations is not None:
         rotations.check(timeline, voxels)
     fused = _fused(backend, dtype, voxels.position.device)
@@ -110,7 +114,7 @@ def simulate_graphs(
     if tol is not None:
         graph, error = select_by_error(graph, timeline, voxels, tol, rotations, seed=seed)
     if fused:
-        signal = fused_signal(graph, timeline, voxels, rotations)
+        signal = fused_signal(graph, timeline, voxels, rotations, progress)
     else:
         tables = graph_tables(graph, timeline, voxels.size, voxels.shape)
         signal = graph_signal(graph, tables, timeline, voxels, dtype, rotations=rotations)
@@ -128,17 +132,15 @@ def _fused(backend: str | None, dtype: torch.dtype, device: torch.device) -> boo
     return able and backend != "torch"
 
 
-def _check(timeline: Timeline, voxels: Voxels, dtype: torch.dtype, tol: float | None, graph: Graph | None) -> None:
+def _check(timeline: Timeline, voxels: Voxels, dtype: torch.dtype, tol: float | None) -> None:
     if voxels.pools:
         raise ProtocolError(
             f"graphs: {len(voxels.pools)} exchanging pools: simulate them with the Bloch-McConnell engine"
         )
     if dtype not in (torch.complex64, torch.complex128):
         raise ProtocolError(f"graphs: dtype is {dtype}: give torch.complex64 or torch.complex128")
-    if tol is not None and (graph is not None or not 1e-5 <= tol < 1):
-        raise ProtocolError(f"graphs: tol is {tol:g}: give 1e-5 to 1, and no graph, whose states are chosen already")
-    if graph is not None and graph.rows != timeline.pulses + 1:
-        raise MismatchError(f"graphs: a graph of {graph.rows - 1} pulses for {timeline.pulses}: build it anew")
+    if tol is not None and not 1e-5 <= tol < 1:
+        raise ProtocolError(f"graphs: tol is {tol:g}: give 1e-5 to 1, or None to keep all states")
     channels = len(voxels.b1)
     if timeline.shim is not None and timeline.shim.shape != (timeline.pulses, channels):
         shape = tuple(timeline.shim.shape)

@@ -1,0 +1,118 @@
+"""Which engine plays a sequence on a phantom, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pulsetwin.progress import Progress, silent
+from pulsetwin.sim.graph import Graph
+from pulsetwin.sim.graph_build import build_graph
+from pulsetwin.sim.isochromats import simulate_isochromats
+from pulsetwin.sim.pdg import simulate_graphs
+from pulsetwin.sim.phantom import Phantom, Voxels
+from pulsetwin.sim.pulse_rotations import PulseRotations, pulse_rotations
+from pulsetwin.sim.timeline import Timeline
+
+ENGINES = ("auto", "graphs", "isochromats")
+_STATES, _FEWEST, _MOST = 2_000_000, 64, 4096  # of all repetitions, and least and most of one
+_LOST = 0.05  # share of the magnetisation in states beyond these, above which spins are better
+_CYCLES = 0.5  # by which a pulse's gradient may turn a voxel's faces against each other
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """An engine, the reason for it, and what it has computed so far: rotations by finite pulses and the graph."""
+
+    engine: str
+    why: str
+    rotations: PulseRotations | None = None
+    graph: Graph | None = None
+
+
+def choose_engine(
+    timeline: Timeline, phantom: Phantom, voxels: Voxels, engine: str = "auto", most: int = _MOST
+) -> Choice:
+    """Return the engine for a sequence and a phantom.
+
+    Pulses are instants where they act on all voxels alike: on resonance and, if with a gradient, on a phantom of one
+    voxel along it. Others rotate each voxel in the graphs, as long as a slice is many voxels thick: the gradient of
+    none may turn the faces of a voxel by more than half a cycle against each other while it lasts. Isochromats take
+    over from there, and where graphs would have to leave out more than 5 % of the magnetisation.
+
+    Parameters
+    ----------
+    timeline, phantom, voxels
+        The sequence, the phantom, and its voxels.
+    engine
+        One of `ENGINES`; other than ``auto``, it is taken in any case.
+    most
+        Most states of a repetition; fewer for sequences of more than 488 pulses.
+    """
+    if engine == "isochromats":
+        return Choice(engine, "asked for")
+    finite = _finite(timeline, phantom)
+    cycles = _cycles(timeline, voxels)
+    if engine == "auto" and finite and cycles > _CYCLES:
+        why = f"{finite}, and their gradients turn the faces of a voxel by {cycles:.2g} cycles against each other"
+        return Choice("isochromats", why)
+    rotations = pulse_rotations(timeline, voxels) if finite else None
+    most = min(most, max(_FEWEST, _STATES // timeline.pulses))
+    graph = build_graph(timeline, voxels, max_states=most, rotations=rotations)
+    if engine == "auto" and graph.lost > _LOST:
+        return Choice("isochromats", f"graphs of {most} states a pulse miss {100 * graph.lost:.0f} % of the signal")
+    why = f"{finite}, each voxel by its own rotation" if finite else "every pulse acts on the whole phantom"
+    return Choice("graphs", "asked for" if engine == "graphs" else why, rotations, graph)
+
+
+def play(
+    timeline: Timeline, voxels: Voxels, choice: Choice, *, tol: float | None = None, spins: int = 256, seed: int = 0,
+    progress: Progress = silent,
+) -> tuple[Tensor, dict[str, Any]]:  # fmt: skip
+    """Return the signal, complex ``[coil, sample]``, and facts of the simulation for its record.
+
+    Parameters
+    ----------
+    timeline, voxels, choice
+        What `choose_engine` was given, and what it returned.
+    tol
+        Relative error allowed to the graphs; all states are kept if None.
+    spins
+        Spins per voxel of the isochromats.
+    seed
+        Of random numbers.
+    progress
+        Called with work done, its total and what is done.
+    """
+    with torch.no_grad():
+        if choice.engine == "isochromats":
+            signal = simulate_isochromats(timeline, voxels, spins=spins, seed=seed, progress=progress)
+            return signal, {"spins": spins}
+        result = simulate_graphs(
+            timeline, voxels, tol=tol, seed=seed, graph=choice.graph, rotations=choice.rotations, progress=progress
+        )
+    facts = {
+        "states": result.states, "states_total": result.states_total, "states_dropped": result.states_dropped,
+        "estimated_error": result.error,
+    }  # fmt: skip
+    return result.signal.cpu(), facts
+
+
+def _finite(timeline: Timeline, phantom: Phantom) -> str:
+    """Return why pulses cannot be instants, or nothing if they can."""
+    if bool((timeline.frequency[timeline.shape >= 0] != 0).any()):
+        return "some pulses play off resonance"
+    deep = torch.tensor([voxels > 1 for voxels in phantom.grid[::-1]])
+    if any(bool((shape.gradient[:, deep] != 0).any()) for shape in timeline.shapes):
+        return "pulses with a gradient select a part of the phantom"
+    return ""
+
+
+def _cycles(timeline: Timeline, voxels: Voxels) -> float:
+    """Return the most cycles that a pulse's gradient turns the faces of a voxel against each other."""
+    size = torch.tensor(voxels.size, dtype=torch.float64)
+    turns = [(shape.duration[:, None] * shape.gradient.abs()).sum(0) * size for shape in timeline.shapes]
+    return max((float(turn.max()) for turn in turns), default=0.0)
