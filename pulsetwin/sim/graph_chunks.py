@@ -1,13 +1,12 @@
 """Signal of a phase distribution graph and its gradients, a chunk of blocks of voxels at a time.
 
-The kernels make the transverse magnetisation of each group at its reference sample, ``x[group, block, lane]``; one
-matrix product for each distinct readout and coil turns sums of them into the signal.
+The kernels make the transverse magnetisation of each group at its reference sample, ``x[group, block, lane]``; for each
+distinct readout and coil, one matrix product or a few NUFFTs turn sums of them into the signal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,13 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pulsetwin.progress import Progress, silent
 from pulsetwin.sim.graph_adjoint import reverse_blocks
 from pulsetwin.sim.graph_adjoint_rows import Moments, Sums
-from pulsetwin.sim.graph_encoding import add_encoding_adjoint, fill_encoding, fill_waves
 from pulsetwin.sim.graph_kernel import run_blocks
 from pulsetwin.sim.graph_lanes import DIFFUSION, LANES, R2, R2_PRIME
 from pulsetwin.sim.graph_layout import Layout
+from pulsetwin.sim.graph_long_readout import Encoded, Split, split_readouts
 from pulsetwin.sim.graph_plan import Blocks, Plan
+from pulsetwin.sim.graph_readout_encoding import Encoding, in_workers
 from pulsetwin.sim.graph_readouts import Readout
 
 _MEMORY = 48 << 20  # bytes of a chunk's groups and matrices
@@ -61,19 +62,22 @@ class Gradients:
     sample: Tensor
 
 
-def graph_signal_in_chunks(problem: Problem) -> Tensor:
+def graph_signal_in_chunks(problem: Problem, progress: Progress = silent) -> Tensor:
     """Return the signal, complex64 ``[coil, sample]``."""
     signal = torch.zeros(len(problem.coils), problem.samples, dtype=torch.complex64)
     plan, layout = problem.plan, problem.layout
-    for part, blocks in _chunks(problem, 1):
+    split = _split(problem, 1)
+    for part, blocks in _chunks(problem, split, 1):
         x = _new_x(layout, blocks)
-        _in_workers(len(blocks.tissue), run_blocks, plan, blocks, x.numpy(), _widest(plan))
+        in_workers(len(blocks.tissue), run_blocks, plan, blocks, x.numpy(), _widest(plan))
         mixed = _mixed(layout, x)
-        for readout in layout.readouts:
-            rows, waves = mixed[readout.rows], _waves(blocks, readout)
-            for coil, matrix in enumerate(_encodings(waves, problem.coils[:, part])):
-                seen = _seen(rows, matrix) * readout.weight
+        for readout, encodings in split.encodings(blocks, part, problem.coils[:, part]):
+            rows = mixed[readout.rows]
+            for coil, encoding in enumerate(encodings()):
+                seen = encoding(rows) * readout.weight
                 signal[coil].index_add_(0, readout.sample.flatten(), seen.flatten())
+        blocks_done = min(part.stop, len(problem.blocks.tissue))
+        progress(LANES * blocks_done, LANES * len(problem.blocks.tissue), "simulating voxels")
     return signal
 
 
@@ -86,28 +90,25 @@ def graph_gradients_in_chunks(problem: Problem, signal_bar: Tensor, wanted: Want
     coil_bar, sample_bar = np.zeros_like(problem.coils), torch.zeros(problem.samples, 4, dtype=torch.float64)
     tables = wanted.k or wanted.time
     received = tables or wanted.maps or wanted.coils
-    for part, blocks in _chunks(problem, 2 + int(moments.order.max(initial=0))):
+    orders = 2 + int(moments.order.max(initial=0))
+    split = _split(problem, orders)
+    for part, blocks in _chunks(problem, split, orders):
         bars = Blocks(*(values[part] for values in maps))
-        x, x_bar = _new_x(layout, blocks), _x_bar(problem, part, blocks, signal_bar, moments)
-        _in_workers(
+        readouts = split.encodings(blocks, part, problem.coils[:, part])
+        x, x_bar = _new_x(layout, blocks), _x_bar(layout, readouts, len(blocks.tissue), signal_bar, moments)
+        in_workers(
             len(blocks.tissue), _reverse, plan, moments, blocks, x.numpy(), x_bar.numpy(), sums, bars, _widest(plan),
             (tables, wanted.maps, received),
         )  # fmt: skip
         mixed = [_mixed(layout, x, order) for order in (range(4) if (moments.order > 0).any() else (0,))]
-        for readout in layout.readouts if received else ():
-            waves, rows = _waves(blocks, readout), [one[readout.rows] for one in mixed]
-            for coil, matrix in enumerate(_encodings(waves, problem.coils[:, part])):
+        for readout, encodings in readouts if received else ():
+            rows = [one[readout.rows] for one in mixed]
+            for coil, encoding in enumerate(encodings()):
                 seen_bar = signal_bar[coil, readout.sample]
                 if tables:
-                    _add_to_samples(sample_bar, readout, blocks, rows, matrix, seen_bar.conj(), wanted)
+                    _add_to_samples(sample_bar, readout, blocks, rows, encoding, seen_bar.conj(), wanted)
                 if wanted.maps or wanted.coils:
-                    weighted = torch.view_as_real(seen_bar * readout.weight).flatten(1)
-                    matrix_bar = (weighted.T @ rows[0]).reshape(len(readout.place), 2, -1, 2 * LANES).numpy()
-                    sensitivity, its_bar = problem.coils[coil, part], coil_bar[coil, part]
-                    _in_workers(
-                        len(blocks.tissue), add_encoding_adjoint, matrix_bar, waves, readout.place, sensitivity,
-                        its_bar, bars,
-                    )  # fmt: skip
+                    encoding.add_gradients(seen_bar * readout.weight, rows[0], coil_bar[coil, part], bars)
     whole = Sums(*(np.sum(member, 0) for member in zip(*sums, strict=True)))
     return Gradients(whole, maps, coil_bar, sample_bar)
 
@@ -132,17 +133,15 @@ def _cuts(plan: Plan, widest: int) -> NDArray[np.int64]:
     return np.array([*cuts, rows])
 
 
-def _x_bar(problem: Problem, part: slice, blocks: Blocks, signal_bar: Tensor, moments: Moments) -> Tensor:
+def _x_bar(layout: Layout, readouts: list[Encoded], blocks: int, signal_bar: Tensor, moments: Moments) -> Tensor:
     """Return the cotangents of the groups and of those of their first moments that the readouts weigh."""
-    layout = problem.layout
-    mixed_bar = torch.zeros(layout.rows, len(blocks.tissue) * 2 * LANES)
-    for readout in layout.readouts:
-        waves = _waves(blocks, readout)
-        for coil, matrix in enumerate(_encodings(waves, problem.coils[:, part])):
+    mixed_bar = torch.zeros(layout.rows, blocks * 2 * LANES)
+    for readout, encodings in readouts:
+        for coil, encoding in enumerate(encodings()):
             seen_bar = signal_bar[coil, readout.sample] * readout.weight
-            mixed_bar.index_add_(0, readout.rows, torch.view_as_real(seen_bar).flatten(1) @ matrix)
+            mixed_bar.index_add_(0, readout.rows, encoding.adjoint(seen_bar))
     orders = [0, *(moments.axis[moments.order > 0] + 1).tolist()]
-    x_bar = torch.zeros(len(orders), layout.groups, len(blocks.tissue), 2 * LANES)
+    x_bar = torch.zeros(len(orders), layout.groups, blocks, 2 * LANES)
     for mix in layout.mixes:
         rows = mixed_bar[mix.rows]
         for bar, order in zip(x_bar.flatten(2), orders, strict=True):
@@ -154,8 +153,8 @@ def _x_bar(problem: Problem, part: slice, blocks: Blocks, signal_bar: Tensor, mo
 
 
 def _add_to_samples(
-    sample_bar: Tensor, readout: Readout, blocks: Blocks, rows: list[Tensor], matrix: Tensor, seen_bar: Tensor,
-    wanted: Wanted,
+    sample_bar: Tensor, readout: Readout, blocks: Blocks, rows: list[Tensor], encoding: Encoding,
+    seen_bar: Tensor, wanted: Wanted,
 ) -> None:  # fmt: skip
     """Add the gradients of k and time of a readout's samples, given the conjugate cotangent of what is seen.
 
@@ -165,19 +164,14 @@ def _add_to_samples(
     for j in range(3 if wanted.k else 0):
         if blocks.place[:, j].any():
             place = torch.from_numpy(_both(blocks.place[:, j]))
-            bar[..., j] = 2 * torch.pi * ((seen_bar * _seen(rows[0] * place, matrix)).imag * readout.weight)
+            bar[..., j] = 2 * torch.pi * ((seen_bar * encoding(rows[0] * place)).imag * readout.weight)
     if wanted.time:
-        bar[..., 3] = (seen_bar * _seen(_slopes_in_time(rows[0], readout, blocks), matrix)).real * readout.weight
+        bar[..., 3] = (seen_bar * encoding(_slopes_in_time(rows[0], readout, blocks))).real * readout.weight
     sample_bar.index_add_(0, readout.reference, -bar.sum(1))
     for j, steep in enumerate(rows[1:]):
         if steep.any():
-            bar[..., j] += (seen_bar * _seen(steep, matrix)).real * readout.weight
+            bar[..., j] += (seen_bar * encoding(steep)).real * readout.weight
     sample_bar.index_add_(0, readout.sample.flatten(), bar.flatten(0, 1))
-
-
-def _seen(rows: Tensor, matrix: Tensor) -> Tensor:
-    """Return what a readout sees of each sum, complex ``[row, sample]``."""
-    return torch.view_as_complex((rows @ matrix.T).unflatten(1, (-1, 2)))
 
 
 def _both(values: NDArray[Any]) -> NDArray[np.float32]:
@@ -231,25 +225,24 @@ def _zero_sums(problem: Problem, wanted: Wanted) -> Sums:
     )  # fmt: skip
 
 
-def _chunks(problem: Problem, orders: int) -> Iterator[tuple[slice, Blocks]]:
+def _split(problem: Problem, orders: int) -> Split:
+    """Return how the readouts are encoded, of chunks as large as those of long ones may be."""
+    step = _step(problem.layout, orders, 0)
+    return split_readouts(problem.layout.readouts, problem.blocks, len(problem.coils), step)
+
+
+def _chunks(problem: Problem, split: Split, orders: int) -> Iterator[tuple[slice, Blocks]]:
     """Yield chunks of blocks that fit in `_MEMORY` with `orders` copies of the groups."""
-    longest = max((len(readout.place) for readout in problem.layout.readouts), default=0)
-    rows = orders * problem.layout.groups + 4 * problem.layout.rows + 3 * longest
-    step = max(1, _MEMORY // max(1, rows * 2 * LANES * 4))
+    step = _step(problem.layout, orders, max((len(readout.place) for readout in split.short), default=0))
     for begin in range(0, len(problem.blocks.tissue), step):
         part = slice(begin, begin + step)
         yield part, Blocks(*(values[part] for values in problem.blocks))
 
 
-def _in_workers(blocks: int, kernel: Callable[..., Any], *values: Any) -> None:
-    """Run a kernel in threads, as many as numba is allowed; the last two arguments say which of how many it is."""
-    workers = min(numba.get_num_threads(), blocks)
-    if workers <= 1:
-        kernel(*values, 0, 1)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        for done in [pool.submit(kernel, *values, worker, workers) for worker in range(workers)]:
-            done.result()
+def _step(layout: Layout, orders: int, longest: int) -> int:
+    """Return the number of blocks that fit in `_MEMORY`, with matrices of `longest` samples."""
+    rows = orders * layout.groups + 4 * layout.rows + 3 * longest
+    return max(1, _MEMORY // max(1, rows * 2 * LANES * 4))
 
 
 def _new_x(layout: Layout, blocks: Blocks) -> Tensor:
@@ -270,17 +263,3 @@ def _mixed(layout: Layout, x: Tensor, order: int = 0) -> Tensor:
         elif mix.matrix is not None and order < len(mix.matrix):
             mixed[mix.rows] = mix.matrix[order].T @ flat[mix.groups]
     return mixed
-
-
-def _waves(blocks: Blocks, readout: Readout) -> NDArray[np.float32]:
-    waves = np.empty((len(readout.place), len(blocks.tissue), 2 * LANES), np.float32)
-    _in_workers(len(blocks.tissue), fill_waves, waves, blocks, readout.place)
-    return waves
-
-
-def _encodings(waves: NDArray[np.float32], coils: NDArray[np.float32]) -> Iterator[Tensor]:
-    """Yield the matrix of a readout for each coil, ``[2 * sample, voxel parts]``; the next overwrites it."""
-    matrix = torch.empty(len(waves), 2, *waves.shape[1:])
-    for coil in coils:
-        _in_workers(len(coil), fill_encoding, matrix.numpy(), waves, coil)
-        yield matrix.flatten(2).flatten(0, 1)

@@ -1,0 +1,151 @@
+"""Which readouts are encoded by NUFFTs rather than by a matrix of all samples and voxels: those where that costs less.
+
+That takes voxels on a grid, and readouts of many samples that see few sums of groups, such as single-shot spirals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pulsetwin.sim.graph_lanes import LANES, R2, R2_PRIME
+from pulsetwin.sim.graph_plan import Blocks
+from pulsetwin.sim.graph_readout_encoding import Encoding, matrix_encodings, nufft_encodings
+from pulsetwin.sim.graph_readouts import Readout
+from pulsetwin.sim.grid_encoding import Grid, grid_encoding, grid_of
+from pulsetwin.sim.time_expansion import Expansion, expand_in_time
+
+# Seconds on one core, by benchmarks/bench_long_readouts.py. Of a matrix, for each sample and voxel: its phases and
+# decays, filling it for a coil, and its product with a row. Of a NUFFT of a row, a coil and a term: by itself, and for
+# each voxel, and each sample and each cell in one to three dimensions.
+_WAVE, _FILL, _PRODUCT = 12e-9, 4.5e-9, 0.12e-9
+_CALL, _VOXEL, _SAMPLE, _CELL = 2e-4, 20e-9, (30e-9, 70e-9, 300e-9), (40e-9, 50e-9, 140e-9)
+_SET_UP = 1e-2
+_GAIN = 2.0  # at least, for the NUFFT's error of 1e-5 instead of 1e-6
+_FEWEST_TERMS = 6
+
+Encoded = tuple[Readout, Callable[[], Iterator[Encoding]]]
+"""A readout, and what yields its encoding for each coil."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LongReadout:
+    """A readout on one side of an echo, and the expansion in time that serves all voxels at that side's rates."""
+
+    readout: Readout
+    expansion: Expansion
+    rate: NDArray[np.complex128]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Readouts that are encoded by a matrix, and long ones that are by NUFFTs of voxels on a grid."""
+
+    short: tuple[Readout, ...]
+    long: tuple[LongReadout, ...] = ()
+    grid: Grid | None = None
+
+    def encodings(self, blocks: Blocks, part: slice, coils: NDArray[np.float32]) -> list[Encoded]:
+        """Return readouts and what yields their encodings for each coil.
+
+        Parameters
+        ----------
+        blocks, part
+            Blocks of voxels, and which they are of all that there are.
+        coils
+            Their sensitivities, ``[coil, block, 2, LANES]``.
+        """
+        found: list[Encoded] = [(one, partial(matrix_encodings, blocks, one.place, coils)) for one in self.short]
+        if self.grid is None:
+            return found
+        voxels = slice(part.start * LANES, part.stop * LANES)
+        grid = replace(self.grid, index=self.grid.index[voxels])
+        for long in self.long:
+            place = long.readout.place
+            encoding = grid_encoding(grid, place[:, :3], long.rate[voxels], long.expansion)
+            found.append((long.readout, partial(nufft_encodings, encoding, place, float(long.readout.side[0]), coils)))
+        return found
+
+
+def split_readouts(readouts: tuple[Readout, ...], blocks: Blocks, coils: int, chunk: int) -> Split:
+    """Return which readouts take less time by NUFFTs than by a matrix, by an estimate.
+
+    Parameters
+    ----------
+    readouts
+        Distinct readouts.
+    blocks
+        All blocks of voxels.
+    coils
+        Number of coils.
+    chunk
+        Blocks that are encoded at a time.
+    """
+    voxels = len(blocks.tissue) * LANES
+    matrix = [_matrix_seconds(len(r.place), len(r.rows), voxels, coils) for r in readouts]
+    least = [_nufft_seconds(len(r.place), len(r.rows) * coils * _FEWEST_TERMS, voxels, voxels, 1) for r in readouts]
+    if not any(long > _GAIN * nufft for long, nufft in zip(matrix, least, strict=True)):
+        return Split(readouts)
+    place, tissue = _filled(blocks)
+    grid = grid_of(place[:, :3])
+    if grid is None:
+        return Split(readouts)
+    rates = {side: tissue[:, 0] + side * tissue[:, 1] + 2j * np.pi * place[:, 3] for side in (1, -1)}
+    expansions: dict[tuple[int, bytes], Expansion] = {}
+    short, long = [], []
+    calls, axes = math.ceil(len(blocks.tissue) / chunk), int((np.ptp(grid.index, axis=0) > 0).sum())
+    for readout, seconds, lowest in zip(readouts, matrix, least, strict=True):
+        halves, total = [], lowest
+        for half in _halves(readout) if seconds > _GAIN * lowest else ():
+            side, time = int(half.side[0]), half.place[:, 3]
+            key = (side, time.tobytes())
+            if key not in expansions:
+                expansions[key] = expand_in_time(rates[side], time)
+            halves.append(LongReadout(half, expansions[key], rates[side]))
+            transforms = len(half.rows) * coils * len(expansions[key].times)
+            total += calls * _nufft_seconds(len(time), transforms, voxels // calls, grid.cells // calls, max(1, axes))
+        if halves and seconds > _GAIN * total:
+            long += halves
+        else:
+            short.append(readout)
+    return Split(tuple(short), tuple(long), grid)
+
+
+def _matrix_seconds(samples: int, rows: int, voxels: int, coils: int) -> float:
+    return samples * voxels * (_WAVE + coils * (_FILL + rows * _PRODUCT))
+
+
+def _nufft_seconds(samples: int, transforms: int, voxels: int, cells: int, axes: int) -> float:
+    each = _CALL + voxels * _VOXEL + samples * _SAMPLE[axes - 1] + cells * _CELL[axes - 1]
+    return _SET_UP + transforms * each
+
+
+def _filled(blocks: Blocks) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return x, y, z and b0, and R2 and R2' of voxels, ``[voxel, *]``, the last block filled up by its first voxel.
+
+    What a block is filled up with holds nothing, and its place need not be on the grid.
+    """
+    place, tissue = (values.swapaxes(1, 2).reshape(-1, values.shape[1]) for values in (blocks.place, blocks.tissue))
+    empty = ~(place.any(1) | tissue.any(1))
+    empty[:-LANES] = False
+    place[empty], tissue[empty] = place[-LANES], tissue[-LANES]
+    return place, tissue[:, [R2, R2_PRIME]].astype(np.float64)
+
+
+def _halves(readout: Readout) -> Iterator[Readout]:
+    """Yield the parts of a readout before and after its echo: rates differ, and T2' then makes no kink at time 0."""
+    for side in (1, -1):
+        rows = torch.nonzero(readout.side == side)[:, 0]
+        heard = np.flatnonzero((readout.weight[rows] != 0).any(0).numpy() & (side * readout.place[:, 3] >= 0))
+        if len(heard):
+            part = slice(heard[0], heard[-1] + 1)
+            yield replace(
+                readout, place=readout.place[part], rows=readout.rows[rows], weight=readout.weight[rows, part],
+                sample=readout.sample[rows, part], reference=readout.reference[rows], side=readout.side[rows],
+            )  # fmt: skip
