@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from pulsetwin.sim.time_expansion import Expansion, expand_in_time
 # decays, filling it for a coil, and its product with a row. Of a NUFFT of a row, a coil and a term: by itself, and for
 # each voxel, and each sample and each cell in one to three dimensions.
 _WAVE, _FILL, _PRODUCT = 12e-9, 4.5e-9, 0.12e-9
-_CALL, _VOXEL, _SAMPLE, _CELL = 2e-4, 20e-9, (30e-9, 70e-9, 300e-9), (40e-9, 50e-9, 140e-9)
+_CALL, _VOXEL, _SAMPLE, _CELL = 2e-4, 10e-9, (30e-9, 70e-9, 300e-9), (40e-9, 50e-9, 140e-9)
 _SET_UP = 1e-2
 _GAIN = 2.0  # at least, for the NUFFT's error of 1e-5 instead of 1e-6
 _FEWEST_TERMS = 6
@@ -69,7 +70,8 @@ class Split:
         for long in self.long:
             place = long.readout.place
             encoding = grid_encoding(grid, place[:, :3], long.rate[voxels], long.expansion)
-            found.append((long.readout, partial(nufft_encodings, encoding, place, float(long.readout.side[0]), coils)))
+            runs, side = _runs(long.readout), float(long.readout.side[0])
+            found.append((long.readout, partial(nufft_encodings, encoding, runs, place, side, coils)))
         return found
 
 
@@ -87,34 +89,47 @@ def split_readouts(readouts: tuple[Readout, ...], blocks: Blocks, coils: int, ch
     chunk
         Blocks that are encoded at a time.
     """
-    voxels = len(blocks.tissue) * LANES
-    matrix = [_matrix_seconds(len(r.place), len(r.rows), voxels, coils) for r in readouts]
-    least = [_nufft_seconds(len(r.place), len(r.rows) * coils * _FEWEST_TERMS, voxels, voxels, 1) for r in readouts]
-    if not any(long > _GAIN * nufft for long, nufft in zip(matrix, least, strict=True)):
-        return Split(readouts)
-    place, tissue = _filled(blocks)
-    grid = grid_of(place[:, :3])
+    voxels, calls = len(blocks.tissue) * LANES, math.ceil(len(blocks.tissue) / chunk)
+    seconds = [_matrix_seconds(len(one.place), len(one.rows), voxels, coils) for one in readouts]
+    least = [_nufft_seconds(len(one.place), len(one.rows) * coils * _FEWEST_TERMS, voxels, 0, 1) for one in readouts]
+    grid = None
+    if any(_GAIN * low < high for low, high in zip(least, seconds, strict=True)):
+        place, tissue = _filled(blocks)
+        grid = grid_of(place[:, :3])
     if grid is None:
         return Split(readouts)
     rates = {side: tissue[:, 0] + side * tissue[:, 1] + 2j * np.pi * place[:, 3] for side in (1, -1)}
-    expansions: dict[tuple[int, bytes], Expansion] = {}
+    known: dict[tuple[int, bytes], Expansion] = {}
     short, long = [], []
-    calls, axes = math.ceil(len(blocks.tissue) / chunk), int((np.ptp(grid.index, axis=0) > 0).sum())
-    for readout, seconds, lowest in zip(readouts, matrix, least, strict=True):
-        halves, total = [], lowest
-        for half in _halves(readout) if seconds > _GAIN * lowest else ():
-            side, time = int(half.side[0]), half.place[:, 3]
-            key = (side, time.tobytes())
-            if key not in expansions:
-                expansions[key] = expand_in_time(rates[side], time)
-            halves.append(LongReadout(half, expansions[key], rates[side]))
-            transforms = len(half.rows) * coils * len(expansions[key].times)
-            total += calls * _nufft_seconds(len(time), transforms, voxels // calls, grid.cells // calls, max(1, axes))
-        if halves and seconds > _GAIN * total:
-            long += halves
+    for readout, low, high in zip(readouts, least, seconds, strict=True):
+        parts = _long(readout, rates, known) if _GAIN * low < high else []
+        if parts and _GAIN * sum(_long_seconds(one, grid, coils, calls) for one in parts) < high:
+            long += parts
         else:
             short.append(readout)
     return Split(tuple(short), tuple(long), grid)
+
+
+def _long(
+    readout: Readout, rates: dict[int, NDArray[np.complex128]], known: dict[tuple[int, bytes], Expansion]
+) -> list[LongReadout]:
+    """Return the parts of a readout on both sides of its echo, with their expansions; those of `known` are not new."""
+    parts = []
+    for half in _halves(readout):
+        side, time = int(half.side[0]), half.place[:, 3]
+        key = (side, time.tobytes())
+        if key not in known:
+            known[key] = expand_in_time(rates[side], time)
+        parts.append(LongReadout(half, known[key], rates[side]))
+    return parts
+
+
+def _long_seconds(long: LongReadout, grid: Grid, coils: int, calls: int) -> float:
+    """Return an estimate of the time for a part of a readout, if voxels are encoded in so many calls."""
+    samples, transforms = len(long.readout.place), len(long.readout.rows) * coils * len(long.expansion.times)
+    axes = grid.axes(long.readout.place[:, :3])
+    cells = math.prod(grid.lengths[axes].tolist())
+    return calls * _nufft_seconds(samples, transforms, len(long.rate) // calls, cells // calls, max(1, len(axes)))
 
 
 def _matrix_seconds(samples: int, rows: int, voxels: int, coils: int) -> float:
@@ -131,7 +146,8 @@ def _filled(blocks: Blocks) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
     What a block is filled up with holds nothing, and its place need not be on the grid.
     """
-    place, tissue = (values.swapaxes(1, 2).reshape(-1, values.shape[1]) for values in (blocks.place, blocks.tissue))
+    both = (blocks.place, blocks.tissue)
+    place, tissue = (np.array(values.swapaxes(1, 2)).reshape(-1, values.shape[1]) for values in both)
     empty = ~(place.any(1) | tissue.any(1))
     empty[:-LANES] = False
     place[empty], tissue[empty] = place[-LANES], tissue[-LANES]
@@ -149,3 +165,9 @@ def _halves(readout: Readout) -> Iterator[Readout]:
                 readout, place=readout.place[part], rows=readout.rows[rows], weight=readout.weight[rows, part],
                 sample=readout.sample[rows, part], reference=readout.reference[rows], side=readout.side[rows],
             )  # fmt: skip
+
+
+def _runs(readout: Readout) -> list[slice]:
+    """Return which rows are of the same samples."""
+    edges = torch.nonzero(readout.sample[:, 0].diff(prepend=torch.tensor([-1])))[:, 0].tolist()
+    return [slice(*pair) for pair in pairwise([*edges, len(readout.sample)])]

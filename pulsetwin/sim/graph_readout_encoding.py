@@ -22,6 +22,8 @@ from pulsetwin.sim.graph_lanes import LANES, R2, R2_PRIME
 from pulsetwin.sim.graph_plan import Blocks
 from pulsetwin.sim.grid_encoding import GridEncoding
 
+_ALIKE = 1e-6  # of the norm of a run of rows, which may be left out
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MatrixEncoding:
@@ -61,16 +63,21 @@ def matrix_encodings(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NufftEncoding:
-    """Encoding by NUFFTs, of one coil's sensitivity complex64 ``[voxel]``, on one `side` of an echo."""
+    """Encoding by NUFFTs, of one coil's sensitivity complex64 ``[voxel]``, on one `side` of an echo.
+
+    Of rows in a run, which are often multiples of one another, only as many are transformed as there have to be.
+    """
 
     grid: GridEncoding
+    runs: list[slice]
     place: NDArray[np.float64]
     side: float
     coil: Tensor
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Return what is seen of rows of voxels."""
-        return self.grid(_complex(rows) * self.coil)
+        mix, basis = _factored(_complex(rows), self.runs)
+        return mix @ self.grid(basis * self.coil)
 
     def adjoint(self, seen: Tensor) -> Tensor:
         """Return rows of voxels of what is seen."""
@@ -82,7 +89,8 @@ class NufftEncoding:
 
         Those of the maps come from the images of the cotangents times k and times t.
         """
-        x = _complex(rows)
+        mix, x = _factored(_complex(rows), self.runs)
+        seen_bar = mix.mH @ seen_bar
         bar = (x.conj() * self.grid.adjoint(seen_bar)).sum(0).unflatten(0, (-1, LANES))
         coil_bar += torch.stack((bar.real, bar.imag), 1).numpy()
         for axis in np.flatnonzero(self.place.any(0)):
@@ -95,11 +103,11 @@ class NufftEncoding:
 
 
 def nufft_encodings(
-    grid: GridEncoding, place: NDArray[np.float64], side: float, coils: NDArray[np.float32]
+    grid: GridEncoding, runs: list[slice], place: NDArray[np.float64], side: float, coils: NDArray[np.float32]
 ) -> Iterator[NufftEncoding]:
-    """Yield the encoding of each coil ``[coil, block, 2, LANES]`` at places ``[sample, 4]``."""
+    """Yield the encoding of each coil ``[coil, block, 2, LANES]`` at places ``[sample, 4]``, of rows in `runs`."""
     for coil in torch.from_numpy(coils):
-        yield NufftEncoding(grid, place, side, torch.complex(coil[:, 0], coil[:, 1]).flatten())
+        yield NufftEncoding(grid, runs, place, side, torch.complex(coil[:, 0], coil[:, 1]).flatten())
 
 
 Encoding = MatrixEncoding | NufftEncoding
@@ -108,6 +116,19 @@ Encoding = MatrixEncoding | NufftEncoding
 def _complex(rows: Tensor) -> Tensor:
     parts = rows.unflatten(1, (-1, 2, LANES))
     return torch.complex(parts[:, :, 0], parts[:, :, 1]).flatten(1)
+
+
+def _factored(x: Tensor, runs: list[slice]) -> tuple[Tensor, Tensor]:
+    """Return `mix` and `basis` of rows ``x = mix @ basis``, of as few rows as each run needs."""
+    if all(run.stop - run.start == 1 for run in runs):
+        return torch.eye(len(x), dtype=x.dtype), x
+    mixes, bases = [], []
+    for run in runs:
+        double = x[run].to(torch.complex128)  # the squares of multiples differ by less than single precision tells
+        values, vectors = torch.linalg.eigh(double @ double.mH)
+        mixes.append(vectors[:, values > _ALIKE**2 * values[-1]])
+        bases.append(mixes[-1].mH @ double)
+    return torch.block_diag(*mixes).to(x.dtype), torch.cat(bases).to(x.dtype)
 
 
 def in_workers(blocks: int, kernel: Callable[..., Any], *values: Any) -> None:

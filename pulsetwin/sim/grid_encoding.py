@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,7 +16,9 @@ from pulsetwin.sim.time_expansion import Expansion
 
 _SPARSEST = 64  # cells of the grid for each voxel
 _ROUGH = 1e-6  # of a grid's step, off which a voxel may lie
+_STILL = 1e-7  # turns that are none
 _IMAGES = 1 << 22  # cells that are transformed at once
+_KEPT = 1 << 22  # voxels and terms whose decays are kept rather than computed each time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,9 +38,14 @@ class Grid:
     index: NDArray[np.int64]
 
     @property
-    def cells(self) -> int:
-        """Number of cells in the smallest box around the voxels."""
-        return math.prod((np.ptp(self.index, axis=0) + 1).tolist())
+    def lengths(self) -> NDArray[np.int64]:
+        """Cells along x, y, z of the smallest box around the voxels, ``[3]``."""
+        return np.ptp(self.index, axis=0) + 1
+
+    def axes(self, k: NDArray[np.float64]) -> list[int]:
+        """Return the axes along which voxels have different phases at k ``[sample, 3]`` [1/m], the last one first."""
+        moved = np.abs(k).max(0) * (self.step * (self.lengths - 1))
+        return [axis for axis in (2, 1, 0) if moved[axis] > _STILL]
 
 
 def grid_of(position: NDArray[np.float64]) -> Grid | None:
@@ -60,7 +67,7 @@ def grid_of(position: NDArray[np.float64]) -> Grid | None:
         if np.abs(place - index[:, axis]).max() > _ROUGH:
             return None
     grid = Grid(origin, step, index)
-    return grid if grid.cells <= _SPARSEST * len(position) else None
+    return grid if grid.lengths.prod() <= _SPARSEST * len(position) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,11 +77,11 @@ class GridEncoding:
     Parameters
     ----------
     nufft
-        Of the smallest box around the voxels.
+        Of the smallest box around the voxels, along those axes along which k moves.
     cell
-        Of each voxel in that box, int64 ``[voxel]``.
+        Of each voxel in that box, int64 ``[voxel]``; some may share one.
     rate
-        z less the centre of the expansion, complex128 ``[voxel]`` [rad/s].
+        z less the centre of the expansion: 1 / T2 +- 1 / T2' [1/s] and b0 [Hz], float64 ``[2, voxel]``.
     times
         Of the expansion's terms, [s].
     course
@@ -86,6 +93,7 @@ class GridEncoding:
     rate: Tensor
     times: NDArray[np.float64]
     course: Tensor
+    _cache: list[Tensor] = field(default_factory=list, init=False, repr=False)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return samples ``[row, sample]`` of voxels, complex64 ``[row, voxel]``."""
@@ -107,10 +115,17 @@ class GridEncoding:
         return x
 
     def _decays(self) -> Iterator[Tensor]:
+        if len(self._cache) == len(self.times):
+            yield from self._cache
+            return
+        self._cache.clear()
         for time in self.times.tolist():
-            turns = self.rate.imag * (time / (2 * math.pi))  # in double precision: these may be many
-            angle = (2 * math.pi * (turns - turns.round())).float()
-            yield torch.polar(torch.exp(-time * self.rate.real).float(), -angle)
+            turns = time * self.rate[1]  # in double precision: these may be many
+            angle = (turns - turns.round()).float() * (2 * math.pi)
+            decay = torch.polar(torch.exp((-time * self.rate[0]).float()), -angle)
+            if len(self.times) * len(self.cell) <= _KEPT:
+                self._cache.append(decay)
+            yield decay
 
     def _parts(self, rows: int) -> Iterator[slice]:
         step = max(1, _IMAGES // math.prod(self.nufft.shape))
@@ -122,16 +137,18 @@ def grid_encoding(
     grid: Grid, k: NDArray[np.float64], rate: NDArray[np.complex128], expansion: Expansion
 ) -> GridEncoding:
     """Return the encoding of voxels on a grid at k ``[sample, 3]`` [1/m] for an expansion in time of their rates."""
-    first, last = grid.index.min(0), grid.index.max(0)
-    lengths = last - first + 1
-    x, y, z = (grid.index - first).T
-    axes = [axis for axis in (2, 1, 0) if lengths[axis] > 1] or [0]
+    first, lengths = grid.index.min(0), grid.lengths
+    axes = grid.axes(k) or [0]
     shape = tuple(int(lengths[axis]) for axis in axes)
-    centre = grid.origin + (first + lengths // 2) * grid.step
-    turns = k @ centre
+    cell = np.zeros(len(grid.index), np.int64)
+    for axis, length in zip(axes, shape, strict=True):
+        cell = cell * length + grid.index[:, axis] - first[axis]
+    turns = k[:, axes] @ (grid.origin + (first + lengths // 2) * grid.step)[axes]
+    turns += k @ np.where(np.isin(np.arange(3), axes), 0, grid.origin)  # the same for all voxels
     phase = np.exp(-2j * np.pi * (turns - np.rint(turns))) * math.sqrt(math.prod(shape))
+    slower = rate - expansion.centre
     return GridEncoding(
-        Nufft(torch.from_numpy((k * grid.step * lengths)[:, axes]), shape),
-        torch.from_numpy((z * lengths[1] + y) * lengths[0] + x), torch.from_numpy(rate - expansion.centre),
-        expansion.times, expansion.course * torch.from_numpy(phase).to(torch.complex64),
+        Nufft(torch.from_numpy((k * grid.step * lengths)[:, axes]), shape), torch.from_numpy(cell),
+        torch.from_numpy(np.stack((slower.real, slower.imag / (2 * math.pi)))), expansion.times,
+        expansion.course * torch.from_numpy(phase).to(torch.complex64),
     )  # fmt: skip

@@ -208,7 +208,7 @@ def test_grids():
     index = np.argwhere(np.ones((3, 5, 4))).astype(float)[:, ::-1]
     grid = grid_of(index * [1e-3, 2e-3, 5e-3] + 0.1)
     assert np.allclose(grid.step, [1e-3, 2e-3, 5e-3])
-    assert grid.cells == 60
+    assert grid.lengths.tolist() == [4, 5, 3]
     assert grid_of(np.random.default_rng(0).random((60, 3))) is None
     turned = index @ np.array([[math.cos(0.1), math.sin(0.1), 0], [-math.sin(0.1), math.cos(0.1), 0], [0, 0, 1]])
     assert grid_of(turned) is None
