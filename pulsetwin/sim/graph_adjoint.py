@@ -88,8 +88,9 @@ def _new_back(widest, moments):  # pragma: no cover
     return Back(
         np.empty((2, widest, 2 * LANES), np.float32), np.empty((2, moments * widest, 2 * LANES), np.float32),
         np.empty((FACTORS, LANES), np.float32), np.empty((4, LANES), np.float32), np.empty(2 * LANES, np.float32),
-        np.empty(2 * LANES, np.float32), np.empty(LANES, np.float32), np.empty(LANES, np.float32),
-        np.empty((2, LANES), np.float32), np.empty((moments, LANES), np.float32),
+        np.empty(2 * LANES, np.float32), np.empty(2 * LANES, np.float32), np.empty(2 * LANES, np.float32),
+        np.empty(LANES, np.float32), np.empty(LANES, np.float32), np.empty((2, LANES), np.float32),
+        np.empty((moments, LANES), np.float32),
     )  # fmt: skip
 
 
@@ -104,9 +105,9 @@ def reverse_blocks(
     plan, moments, blocks
         What was simulated, and the moments that are needed.
     x
-        Where to add what `run_blocks` does, if `received`.
+        Where to add what `run_blocks` does, for as many orders as there are, if `received`.
     x_bar
-        Cotangents of the groups, ``[order, group, block, 2 * LANES]``, and of their first moments.
+        Cotangents of the sums, ``[row, block, 2 * LANES]``.
     sums, maps
         Gradients of what all voxels share, and of `blocks`.
     widest
@@ -124,8 +125,8 @@ def reverse_blocks(
     room, back = new_scratch(most, widest), _new_back(widest, len(moments.axis))
     before = np.empty((len(cuts) - 1, widest, 2 * LANES), np.float32)
     for i in range(worker, len(blocks.tissue), workers):
-        _run_to_cuts(plan, blocks, i, x[:, i], room, cuts, before)
+        _run_to_cuts(plan, blocks, i, x[:, :, i], room, cuts, before)
         _reverse_rows(
-            plan, moments, blocks, i, x[:, i], x_bar[:, :, i], room, back, sums, maps, cuts, before, tables_wanted,
+            plan, moments, blocks, i, x[:, :, i], x_bar[:, i], room, back, sums, maps, cuts, before, tables_wanted,
             maps_wanted, received,
         )  # fmt: skip

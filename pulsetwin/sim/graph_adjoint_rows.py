@@ -14,6 +14,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsetwin.sim.graph_kernel import add_to_sums
 from pulsetwin.sim.graph_lanes import (
     CYCLE,
     DENSITY,
@@ -43,7 +44,7 @@ TIME, B = 4, 5  # columns of `Sums.entry`
 class Moments(NamedTuple):
     """The components of k and tau whose first moments are needed, most often few.
 
-    `axis` is 0 to 2 for k and 3 for tau; `order` is its place in the cotangents of the groups, 0 for none; the slopes
+    `axis` is 0 to 2 for k and 3 for tau; `order` is that of the shares in the sums, 0 for none; the slopes
     are those of what multiplies the diffusion coefficient, or R2' for tau, ``[state, axis]`` and ``[entry, axis]``.
     """
 
@@ -84,6 +85,8 @@ class Back(NamedTuple):
     spin: NDArray[np.float32]
     wave: NDArray[np.float32]
     arrived: NDArray[np.float32]
+    shared: NDArray[np.float32]
+    steep: NDArray[np.float32]
     q: NDArray[np.float32]
     u: NDArray[np.float32]
     decayed: NDArray[np.float32]
@@ -206,10 +209,22 @@ def _emitted(back, a, x_bar, density):  # pragma: no cover
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def _add_emitted(x, wave, density):  # pragma: no cover
+def _weigh(out, wave, density):  # pragma: no cover
     for v in range(LANES):
-        x[v] += density[v] * wave[v]
-        x[LANES + v] += density[v] * wave[LANES + v]
+        out[v] = density[v] * wave[v]
+        out[LANES + v] = density[v] * wave[LANES + v]
+
+
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
+def _gather(bar, x_bar, plan, group, order):  # pragma: no cover
+    """Fill `bar`, the cotangent of a group, from those of its sums."""
+    row, first = plan.group_row[group], plan.group_first[group]
+    for v in range(2 * LANES):
+        bar[v] = ZERO
+    for i in range(plan.group_count[group]):
+        share, one = plan.share[order, first + i], x_bar[row + i]
+        for v in range(2 * LANES):
+            bar[v] += share * one[v]
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -248,19 +263,21 @@ def entries_adjoint(
         tau = np.float32(plan.entry_side[e] * plan.entry_place[e, 3])
         _fill_wave(back.wave, room.turn, tissue, plan.entry_time[e], tau, plan.entry_b[e])
         s, group = plan.entry_state[e] - begin, plan.entry_group[e]
-        _emit_adjoint(here[s], back.arrived, back.wave, x_bar[0, group], tissue[DENSITY])
+        _gather(back.shared, x_bar, plan, group, 0)
+        _emit_adjoint(here[s], back.arrived, back.wave, back.shared, tissue[DENSITY])
         for j in range(count):
             moment = all_moments[count * s + j]
             rate = tissue[R2_PRIME if moments.axis[j] == 3 else DIFFUSION]
             _moment_emit_adjoint(moment, back.arrived, rate, moments.entry_slope[e, j])
         for j in range(count):  # after those that need what arrived by order 0
             if moments.order[j] > 0:
-                bar = x_bar[moments.order[j], group]
-                _emit_adjoint(all_moments[count * s + j], back.arrived, back.wave, bar, tissue[DENSITY])
+                _gather(back.steep, x_bar, plan, group, moments.order[j])
+                _emit_adjoint(all_moments[count * s + j], back.arrived, back.wave, back.steep, tissue[DENSITY])
         if not (tables or maps or received):
             continue
-        _emitted(back, after[s], x_bar[0, group], tissue[DENSITY])
+        _emitted(back, after[s], back.shared, tissue[DENSITY])
         if received:
-            _add_emitted(x[group], back.wave, tissue[DENSITY])
+            _weigh(back.arrived, back.wave, tissue[DENSITY])
+            add_to_sums(x, back.arrived, plan, group)
         if tables or maps:
             _entry_adjoint(plan, place, tissue, e, tau, back, sums, place_bar, rates, tables, maps)

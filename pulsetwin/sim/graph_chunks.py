@@ -1,7 +1,7 @@
 """Signal of a phase distribution graph and its gradients, a chunk of blocks of voxels at a time.
 
-The kernels make the transverse magnetisation of each group at its reference sample, ``x[group, block, lane]``; for each
-distinct readout and coil, one matrix product or a few NUFFTs turn sums of them into the signal.
+The kernels make sums of the transverse magnetisation at reference samples, ``x[order, row, block, lane]``; for each
+distinct readout and coil, one matrix product or a few NUFFTs turn them into the signal.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pulsetwin.sim.graph_plan import Blocks, Plan
 from pulsetwin.sim.graph_readout_encoding import Encoding, in_workers
 from pulsetwin.sim.graph_readouts import Readout
 
-_MEMORY = 48 << 20  # bytes of a chunk's groups and matrices
+_MEMORY = 48 << 20  # bytes of a chunk's sums and matrices
 _STATES = 1 << 14  # kept at a time for the adjoint, of 1 KiB each
 
 
@@ -68,11 +68,10 @@ def graph_signal_in_chunks(problem: Problem, progress: Progress = silent) -> Ten
     plan, layout = problem.plan, problem.layout
     split = _split(problem, 1)
     for part, blocks in _chunks(problem, split, 1):
-        x = _new_x(layout, blocks)
+        x = _new_x(layout, blocks, 1)
         in_workers(len(blocks.tissue), run_blocks, plan, blocks, x.numpy(), _widest(plan))
-        mixed = _mixed(layout, x)
         for readout, encodings in split.encodings(blocks, part, problem.coils[:, part]):
-            rows = mixed[readout.rows]
+            rows = x[0, readout.rows].flatten(1)
             for coil, encoding in enumerate(encodings()):
                 seen = encoding(rows) * readout.weight
                 signal[coil].index_add_(0, readout.sample.flatten(), seen.flatten())
@@ -90,19 +89,18 @@ def graph_gradients_in_chunks(problem: Problem, signal_bar: Tensor, wanted: Want
     coil_bar, sample_bar = np.zeros_like(problem.coils), torch.zeros(problem.samples, 4, dtype=torch.float64)
     tables = wanted.k or wanted.time
     received = tables or wanted.maps or wanted.coils
-    orders = 2 + int(moments.order.max(initial=0))
-    split = _split(problem, orders)
-    for part, blocks in _chunks(problem, split, orders):
+    orders = 4 if (moments.order > 0).any() else 1
+    split = _split(problem, orders + 1)
+    for part, blocks in _chunks(problem, split, orders + 1):
         bars = Blocks(*(values[part] for values in maps))
         readouts = split.encodings(blocks, part, problem.coils[:, part])
-        x, x_bar = _new_x(layout, blocks), _x_bar(layout, readouts, len(blocks.tissue), signal_bar, moments)
+        x, x_bar = _new_x(layout, blocks, orders), _x_bar(layout, readouts, len(blocks.tissue), signal_bar)
         in_workers(
             len(blocks.tissue), _reverse, plan, moments, blocks, x.numpy(), x_bar.numpy(), sums, bars, _widest(plan),
             (tables, wanted.maps, received),
         )  # fmt: skip
-        mixed = [_mixed(layout, x, order) for order in (range(4) if (moments.order > 0).any() else (0,))]
         for readout, encodings in readouts if received else ():
-            rows = [one[readout.rows] for one in mixed]
+            rows = [one[readout.rows].flatten(1) for one in x]
             for coil, encoding in enumerate(encodings()):
                 seen_bar = signal_bar[coil, readout.sample]
                 if tables:
@@ -133,22 +131,13 @@ def _cuts(plan: Plan, widest: int) -> NDArray[np.int64]:
     return np.array([*cuts, rows])
 
 
-def _x_bar(layout: Layout, readouts: list[Encoded], blocks: int, signal_bar: Tensor, moments: Moments) -> Tensor:
-    """Return the cotangents of the groups and of those of their first moments that the readouts weigh."""
-    mixed_bar = torch.zeros(layout.rows, blocks * 2 * LANES)
+def _x_bar(layout: Layout, readouts: list[Encoded], blocks: int, signal_bar: Tensor) -> Tensor:
+    """Return the cotangents of the sums of groups, ``[row, block, 2 * LANES]``."""
+    x_bar = torch.zeros(layout.rows, blocks, 2 * LANES)
     for readout, encodings in readouts:
         for coil, encoding in enumerate(encodings()):
             seen_bar = signal_bar[coil, readout.sample] * readout.weight
-            mixed_bar.index_add_(0, readout.rows, encoding.adjoint(seen_bar))
-    orders = [0, *(moments.axis[moments.order > 0] + 1).tolist()]
-    x_bar = torch.zeros(len(orders), layout.groups, blocks, 2 * LANES)
-    for mix in layout.mixes:
-        rows = mixed_bar[mix.rows]
-        for bar, order in zip(x_bar.flatten(2), orders, strict=True):
-            if mix.matrix is None and order == 0:
-                bar[mix.groups] = rows
-            elif mix.matrix is not None and order < len(mix.matrix):
-                bar[mix.groups] = mix.matrix[order] @ rows
+            x_bar.flatten(1).index_add_(0, readout.rows, encoding.adjoint(seen_bar))
     return x_bar
 
 
@@ -198,14 +187,13 @@ def _moments(problem: Problem, wanted: Wanted) -> Moments:
     """
     layout, blocks = problem.layout, problem.blocks
     most = float(blocks.tissue[:, DIFFUSION].max(initial=0))
-    axes, order, orders = [], [], 0
+    axes, order = [], []
     for j in range(3 if wanted.k else 0):
         least = 1e-6 * 2 * np.pi * float(np.abs(blocks.place[:, j]).max(initial=0))
         spread = max(float(np.abs(slope[:, j]).max(initial=0)) for slope in (layout.b_slope, layout.entry_slope))
         if max(layout.steepest[j], spread * most) > least:
             axes.append(j)
-            orders += layout.steepest[j] > least
-            order.append(orders if layout.steepest[j] > least else 0)
+            order.append(j + 1 if layout.steepest[j] > least else 0)
     if wanted.time and blocks.tissue[:, R2_PRIME].any():
         axes.append(3)
         order.append(0)
@@ -232,7 +220,7 @@ def _split(problem: Problem, orders: int) -> Split:
 
 
 def _chunks(problem: Problem, split: Split, orders: int) -> Iterator[tuple[slice, Blocks]]:
-    """Yield chunks of blocks that fit in `_MEMORY` with `orders` copies of the groups."""
+    """Yield chunks of blocks that fit in `_MEMORY` with `orders` copies of the sums."""
     step = _step(problem.layout, orders, max((len(readout.place) for readout in split.short), default=0))
     for begin in range(0, len(problem.blocks.tissue), step):
         part = slice(begin, begin + step)
@@ -241,25 +229,13 @@ def _chunks(problem: Problem, split: Split, orders: int) -> Iterator[tuple[slice
 
 def _step(layout: Layout, orders: int, longest: int) -> int:
     """Return the number of blocks that fit in `_MEMORY`, with matrices of `longest` samples."""
-    rows = orders * layout.groups + 4 * layout.rows + 3 * longest
+    rows = (orders + 1) * layout.rows + 3 * longest
     return max(1, _MEMORY // max(1, rows * 2 * LANES * 4))
 
 
-def _new_x(layout: Layout, blocks: Blocks) -> Tensor:
-    return torch.zeros(layout.groups, len(blocks.tissue), 2 * LANES)
+def _new_x(layout: Layout, blocks: Blocks, orders: int) -> Tensor:
+    return torch.zeros(orders, layout.rows, len(blocks.tissue), 2 * LANES)
 
 
 def _widest(plan: Plan) -> int:
     return int(np.diff(plan.row_start).max())
-
-
-def _mixed(layout: Layout, x: Tensor, order: int = 0) -> Tensor:
-    """Return the sums of groups that readouts see, ``[row, voxel parts]``, weighed for one order."""
-    flat = x.flatten(1)
-    mixed = torch.zeros(layout.rows, flat.shape[1])
-    for mix in layout.mixes:
-        if mix.matrix is None and order == 0:
-            mixed[mix.rows] = flat[mix.groups]
-        elif mix.matrix is not None and order < len(mix.matrix):
-            mixed[mix.rows] = mix.matrix[order].T @ flat[mix.groups]
-    return mixed

@@ -164,7 +164,8 @@ def _problem(
     plan = Plan(
         *(a.astype(np.int64) for a in (graph.row_start, graph.plus_start, graph.edge_start, graph.edge_parent)),
         graph.edge_type, flip_angle, phase, shim, tables, _single(layout.row_time), _single(layout.b),
-        layout.entry_start, layout.entry_state, layout.entry_group, layout.entry_place, _single(layout.entry_time),
+        layout.entry_start, layout.entry_state, layout.entry_group, layout.mix.row, layout.mix.count, layout.mix.first,
+        layout.mix.share, layout.entry_place, _single(layout.entry_time),
         _single(layout.entry_b), _single(layout.entry_side),
     )  # fmt: skip
     return Problem(plan, layout, Blocks(place, tissue, b1, rotation), coils, samples)

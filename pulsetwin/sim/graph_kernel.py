@@ -140,15 +140,26 @@ def play_pulse(plan, r, after, room):  # pragma: no cover
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
-def emit(x, a, tissue, turn, time, tau, b):  # pragma: no cover
-    """Add a transverse state to the sum of its group at the reference sample."""
+def emit(wave, a, tissue, turn, time, tau, b):  # pragma: no cover
+    """Fill `wave` with what a transverse state is at the reference sample."""
     for v in range(LANES):
         decay = time * tissue[R2, v] + tau * tissue[R2_PRIME, v] + b * tissue[DIFFUSION, v]
         size = exponential(-decay) * tissue[DENSITY, v]
         s, c = half_turn(turn[v])
         re, im = size * (ONE - TWO * s * s), -size * TWO * s * c
-        x[v] += re * a[v] - im * a[LANES + v]
-        x[LANES + v] += re * a[LANES + v] + im * a[v]
+        wave[v] = re * a[v] - im * a[LANES + v]
+        wave[LANES + v] = re * a[LANES + v] + im * a[v]
+
+
+@numba.njit(cache=True, fastmath=FAST, error_model="numpy")
+def add_to_sums(x, wave, plan, group):  # pragma: no cover
+    """Add what a state of a group emits to the group's sums ``x[order, row, 2 * LANES]``."""
+    row, first = plan.group_row[group], plan.group_first[group]
+    for order in range(len(x)):
+        for i in range(plan.group_count[group]):
+            share, total = plan.share[order, first + i], x[order, row + i]
+            for v in range(2 * LANES):
+                total[v] += share * wave[v]
 
 
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -209,7 +220,7 @@ def run_rows(plan, place, tissue, b1, rotation, x, room, first, last, keep, emit
     """Take ``room.end`` from before row `first` to the end of row `last` (but that of the very last).
 
     Keeps all states after their pulses in ``room.after``, from its beginning on, if `keep`; adds what they emit to the
-    groups `x` if `emits`.
+    sums `x` if `emits`.
     """
     base = plan.row_start[first]
     for r in range(first, last + 1):
@@ -223,7 +234,8 @@ def run_rows(plan, place, tissue, b1, rotation, x, room, first, last, keep, emit
                 turns_of(room.turn, place, k)
                 tau = np.float32(plan.entry_side[e] * k[3])
                 a = after[plan.entry_state[e] - begin]
-                emit(x[plan.entry_group[e]], a, tissue, room.turn, plan.entry_time[e], tau, plan.entry_b[e])
+                emit(room.wave, a, tissue, room.turn, plan.entry_time[e], tau, plan.entry_b[e])
+                add_to_sums(x, room.wave, plan, plan.entry_group[e])
         if r == first or plan.row_time[r] != plan.row_time[r - 1]:
             fill_relaxed(room.relaxed, tissue, plan.row_time[r])
         if r + 1 < len(plan.plus_start):
@@ -232,11 +244,11 @@ def run_rows(plan, place, tissue, b1, rotation, x, room, first, last, keep, emit
 
 @numba.njit(cache=True, nogil=True)
 def run_blocks(plan, blocks, x, widest, worker, workers):  # pragma: no cover
-    """Add the transverse magnetisation of a worker's blocks to their groups, ``x[group, block, 2 * LANES]``."""
+    """Add the transverse magnetisation of a worker's blocks to the sums, ``x[1, row, block, 2 * LANES]``."""
     room, last = new_scratch(widest, widest), len(plan.plus_start) - 1
     for i in range(worker, len(blocks.tissue), workers):
         rest(room.end[0])
         run_rows(
-            plan, blocks.place[i], blocks.tissue[i], blocks.b1[i], blocks.rotation[i], x[:, i], room, 1, last, False,
+            plan, blocks.place[i], blocks.tissue[i], blocks.b1[i], blocks.rotation[i], x[:, :, i], room, 1, last, False,
             True,
         )  # fmt: skip

@@ -44,9 +44,9 @@ class Layout:
         k and tau at the reference sample ``[entry, 4]``, and the time from the pulse to it [s].
     entry_b, entry_slope
         As `b` and `b_slope`, from the pulse to the middle sample.
-    entry_start, group_start
-        First entry and first group of each row and the total, ``[pulse + 2]``.
-    readouts, mixes
+    entry_start
+        First entry of each row and the total, ``[pulse + 2]``.
+    readouts, mix
         Distinct readouts, and how groups are mixed for them.
     steepest
         Largest slopes of the voxel's transform to kx, ky and kz, as far as they are wanted [m], ``[3]``.
@@ -66,20 +66,14 @@ class Layout:
     entry_b: NDArray[np.float64]
     entry_slope: NDArray[np.float64]
     entry_start: NDArray[np.int64]
-    group_start: NDArray[np.int64]
     readouts: tuple[Readout, ...]
-    mixes: tuple[Mix, ...]
+    mix: Mix
     steepest: NDArray[np.float64]
-
-    @property
-    def groups(self) -> int:
-        """Number of groups."""
-        return int(self.group_start[-1])
 
     @property
     def rows(self) -> int:
         """Number of sums of groups that readouts see."""
-        return self.mixes[-1].rows.stop if self.mixes else 0
+        return sum(len(readout.rows) for readout in self.readouts)
 
 
 def graph_layout(
@@ -113,14 +107,13 @@ def graph_layout(
     entry_b, entry_slope = _b_value(start[state], sample[middle])
     edges = np.arange(graph.rows + 1)
     groups = Groups(start[state[first]], readout[first], split[first], side[first], reference[first])
-    readouts, mixes, steepest = mixed_readouts(timeline, sample, groups, size, shape, slopes)
+    readouts, mix, steepest = mixed_readouts(timeline, sample, groups, size, shape, slopes)
     return Layout(
         start=start, b=b, b_slope=b_slope, row_time=row[:, 3].copy(), entry_state=state, entry_group=group,
         entry_side=side.astype(np.float64), entry_reference=reference, entry_middle=middle,
         entry_place=start[state] + sample[reference, :4], entry_time=sample[reference, 3].copy(), entry_b=entry_b,
         entry_slope=entry_slope, entry_start=np.searchsorted(owner[state], edges),
-        group_start=np.searchsorted(owner[state[first]], edges),
-        readouts=readouts, mixes=mixes, steepest=steepest,
+        readouts=readouts, mix=mix, steepest=steepest,
     )  # fmt: skip
 
 

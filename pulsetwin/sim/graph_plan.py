@@ -32,6 +32,10 @@ class Plan(NamedTuple):
     entry_start: NDArray[np.int64]
     entry_state: NDArray[np.int64]
     entry_group: NDArray[np.int64]
+    group_row: NDArray[np.int64]
+    group_count: NDArray[np.int64]
+    group_first: NDArray[np.int64]
+    share: NDArray[np.float32]
     entry_place: NDArray[np.float64]
     entry_time: NDArray[np.float32]
     entry_b: NDArray[np.float32]
@@ -67,6 +71,7 @@ class Scratch(NamedTuple):
     spin: NDArray[np.float32]
     relaxed: NDArray[np.float32]
     turn: NDArray[np.float32]
+    wave: NDArray[np.float32]
 
 
 @numba.njit(cache=True)
@@ -76,5 +81,5 @@ def new_scratch(kept, widest):  # pragma: no cover
         np.empty((kept, 2 * LANES), np.float32), np.empty((widest, 2 * LANES), np.float32),
         np.empty((widest, LANES), np.float32), np.empty((FACTORS, LANES), np.float32),
         np.empty((3, LANES), np.float32), np.empty((4, LANES), np.float32), np.empty((2, LANES), np.float32),
-        np.empty(LANES, np.float32),
+        np.empty(LANES, np.float32), np.empty(2 * LANES, np.float32),
     )  # fmt: skip

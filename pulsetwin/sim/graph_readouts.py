@@ -1,8 +1,8 @@
 """Which samples see which groups of states, and how the shape of a voxel weighs them.
 
 A readout sees many groups, each by a row of weights ``w[group, sample]``, the voxel's transform at the group's k. Such
-rows are much alike: a few rows of a basis give them all, ``w = mix @ basis``. So the groups are first mixed to as many
-sums, and only these are encoded.
+rows are much alike: a few rows of a basis give them all, ``w = mix @ basis``. So the groups are mixed to as many sums,
+and only these are encoded.
 """
 
 from __future__ import annotations
@@ -53,14 +53,23 @@ class Readout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mix:
-    """How consecutive groups add up to consecutive sums, float32 ``[order, group, row]``; None if one by one.
+    """How groups add up to sums, consecutive ones for each group.
 
-    Order 0 is for the transform of the voxel, 1 to 3 for its slopes to kx, ky and kz, where gradients need them.
+    Parameters
+    ----------
+    row, count
+        First of a group's sums and their number, int64 ``[group]``.
+    first
+        Place of the first of a group's shares in `share`, int64 ``[group]``.
+    share
+        By how much a group adds to its sums, one after the other, float32 ``[1 or 4, n]``: for the transform of the
+        voxel and, where gradients need them, its slopes to kx, ky and kz.
     """
 
-    groups: slice
-    rows: slice
-    matrix: Tensor | None
+    row: NDArray[np.int64]
+    count: NDArray[np.int64]
+    first: NDArray[np.int64]
+    share: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +86,7 @@ class Groups:
 def mixed_readouts(
     timeline: Timeline, sample: NDArray[np.float64], groups: Groups, size: tuple[float, float, float], shape: str,
     slopes: bool,
-) -> tuple[tuple[Readout, ...], tuple[Mix, ...], NDArray[np.float64]]:  # fmt: skip
+) -> tuple[tuple[Readout, ...], Mix, NDArray[np.float64]]:  # fmt: skip
     """Return the distinct readouts, how groups are mixed for them, and the largest slopes of the weights [m], ``[3]``.
 
     Parameters
@@ -92,7 +101,7 @@ def mixed_readouts(
         Whether gradients to k are wanted.
     """
     bounds = timeline.readout_start.cpu().numpy()
-    mixes: list[Mix] = []
+    shares: list[tuple[int, int, int, NDArray[np.float32] | None]] = []
     readouts, steepest, row = [], np.zeros(3), 0
     for members in _kinds(timeline, groups):
         first = bounds[groups.readout[members.begin]]
@@ -103,7 +112,7 @@ def mixed_readouts(
             weights = _weights(groups, some, bounds, sample, numbers.shape[1], size, shape, slopes)
             steepest = np.maximum(steepest, np.abs(weights[1:]).max((1, 2), initial=0) if slopes else 0)
             for begin, end, matrix, basis in _factored(weights, some, size):
-                mixes.append(Mix(slice(begin, end), slice(row, row + len(basis)), matrix))
+                shares.append((begin, end, row, matrix))
                 row += len(basis)
                 parts.append(basis)
                 counts.append(len(basis))
@@ -117,7 +126,25 @@ def mixed_readouts(
                 reference=torch.from_numpy(reference[member]), side=torch.from_numpy(sides[member]),
             )
         )  # fmt: skip
-    return tuple(readouts), tuple(mixes), steepest
+    return tuple(readouts), _mix(len(groups.readout), shares, 4 if slopes else 1), steepest
+
+
+def _mix(groups: int, shares: list[tuple[int, int, int, NDArray[np.float32] | None]], orders: int) -> Mix:
+    """Return the mix of members: first group and end, first row, and ``[order, group, row]``, None if one by one."""
+    row, count, first = (np.zeros(groups, np.int64) for _ in range(3))
+    flat, total = [np.zeros((orders, 0), np.float32)], 0
+    for begin, end, start, matrix in shares:
+        if matrix is None:
+            row[begin:end], count[begin:end] = start + np.arange(end - begin), 1
+            matrix = np.ones((1, end - begin, 1), np.float32)
+        else:
+            row[begin:end], count[begin:end] = start, matrix.shape[2]
+        first[begin:end] = total + np.arange(end - begin) * matrix.shape[2]
+        part = np.zeros((orders, matrix[0].size), np.float32)
+        part[: len(matrix)] = matrix.reshape(len(matrix), -1)
+        flat.append(part)
+        total += part.shape[1]
+    return Mix(row, count, first, np.concatenate(flat, 1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,7 +190,7 @@ def _weights(
 
 def _factored(
     weights: NDArray[Any], members: _Members, size: tuple[float, float, float]
-) -> Iterator[tuple[int, int, Tensor | None, NDArray[np.float32]]]:
+) -> Iterator[tuple[int, int, NDArray[np.float32] | None, NDArray[np.float32]]]:
     """Yield first group and end of each member, and mix and basis of its weights; one basis serves all."""
     edges = np.array([1 / edge if edge > 0 else 0.0 for edge in size])
     if len(weights) > 1 and not (np.abs(weights[1:]).max((1, 2), initial=0) * edges > HIDDEN).any():
@@ -178,7 +205,7 @@ def _factored(
         if basis is None:
             yield begin, end, None, own[0].astype(np.float32)
         else:
-            yield begin, end, torch.from_numpy((own @ basis.T).astype(np.float32)), basis.astype(np.float32)
+            yield begin, end, (own @ basis.T).astype(np.float32), basis.astype(np.float32)
 
 
 def _basis(rows: NDArray[np.float64]) -> NDArray[np.float64]:
