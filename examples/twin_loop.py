@@ -23,6 +23,7 @@ from twin_prediction import (
 )
 from twin_sequences import FOV, epi, flash, radial, rare
 
+from pulsetwin.export.display import view
 from pulsetwin.export.figures import new_figure, save_png
 from pulsetwin.export.twix import write
 from pulsetwin.recon.read import read
@@ -74,7 +75,7 @@ PLANS = {
 
 # %%
 def loop(name):
-    """Return image, prediction, pixels of the brain, noise of the magnitude, and seconds of the simulation."""
+    """Return image, prediction, pixels of the brain, noise of the magnitude, the image's affine, and seconds played."""
     build, predict, picture = PLANS[name]
     file, scan = FOLDER / f"{name.lower()}.seq", FOLDER / f"{name.lower()}.dat"
     seq = build(MATRIX)
@@ -85,7 +86,8 @@ def loop(name):
     seconds = time.perf_counter() - began
     write(raw, scan, force=True)
     measured = read(scan, file)
-    image = np.abs(reconstruct(measured).values[0, 0])
+    images = reconstruct(measured)
+    image = np.abs(images.values[0, 0])
     sampling, amplitude = predict(seq, phantom)
     coil_images = picture(signal(phantom, sampling, amplitude), sampling.k, FOV, MATRIX)
     noise = np.asarray(measured.noise, np.complex128)
@@ -94,14 +96,23 @@ def loop(name):
     rng = np.random.default_rng(0)
     white = rng.standard_normal(sampling.time.shape) + 1j * rng.standard_normal(sampling.time.shape)
     level = np.sqrt(0.5) * picture(white[None] / np.sqrt(2), sampling.k, FOV, MATRIX).std()
-    return image, truth, phantom.proton_density.numpy()[0] > 0, level, seconds
+    return image, truth, rows_to_back(phantom.proton_density.numpy()[0] > 0), level, images.affine, seconds
+
+
+def rows_to_back(values):
+    """Turn ``[y, x]`` whose y points to the front, as a phantom's does, into rows to the back, as the image has them.
+
+    Voxel ``n // 2`` is at the origin in both, so that this is no mere reversal.
+    """
+    rows = len(values)
+    return values[(2 * (rows // 2) - np.arange(rows)) % rows]
 
 
 FOLDER.mkdir(parents=True, exist_ok=True)
 figure = new_figure(3 * len(PLANS), 9.2)
 axes = figure.subplots(3, len(PLANS))
 for column, name in zip(axes.T, PLANS, strict=True):
-    image, truth, inside, level, seconds = loop(name)
+    image, truth, inside, level, affine, seconds = loop(name)
     error = np.linalg.norm((image - truth)[inside]) / np.linalg.norm(truth[inside])
     scale = (image * truth)[inside].sum() / (truth[inside] ** 2).sum()
     noise = level * np.sqrt(inside.sum()) / np.linalg.norm(truth[inside])
@@ -111,8 +122,11 @@ for column, name in zip(axes.T, PLANS, strict=True):
     )
     top = np.quantile(truth[inside], 0.99)
     shown = (image, f"{name}: image"), (truth, "predicted"), (5 * (image - truth), f"difference × 5: {error:.1%}")
+    side = view(affine)  # the front of the head on top, the patient's right on the left
     for axis, (values, title), low in zip(column, shown, (0, 0, -top), strict=True):
-        axis.imshow(values[::-1, ::-1], cmap="gray", vmin=low, vmax=top)
+        axis.imshow(side.turn(values), cmap="gray", vmin=low, vmax=top)
+        axis.text(0.5, 0.98, side.top, color="w", ha="center", va="top", transform=axis.transAxes)
+        axis.text(0.02, 0.5, side.left, color="w", ha="left", va="center", transform=axis.transAxes)
         axis.set_title(title, fontsize=10)
         axis.set_axis_off()
 save_png(figure, FOLDER / "twin_loop.png", force=True)

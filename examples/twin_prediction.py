@@ -17,6 +17,8 @@ from pulsetwin.sim.phantom import Phantom
 
 Array = NDArray[np.float64]
 
+GRADIENTS = np.array([1.0, -1.0, 1.0])  # a transverse scan plays x to the right, y to the back, z to the head
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -106,7 +108,7 @@ def signal(phantom: Phantom, sampling: Sampling, amplitude: NDArray[np.complex12
     """
     filled = phantom.proton_density.numpy() > 0
     axes = [(np.arange(n) - n // 2) * size for n, size in zip(phantom.grid, phantom.size[::-1], strict=True)]
-    place = np.stack(np.meshgrid(*axes, indexing="ij")[::-1], -1)[filled]
+    place = np.stack(np.meshgrid(*axes, indexing="ij")[::-1], -1)[filled] * GRADIENTS
     t2, t2_prime = phantom.t2.numpy()[filled], phantom.t2_prime.numpy()[filled]
     weight = (phantom.coils.numpy() * phantom.proton_density.numpy())[:, filled]
     turn = 2j * np.pi * phantom.b0.numpy()[filled]
@@ -120,7 +122,10 @@ def signal(phantom: Phantom, sampling: Sampling, amplitude: NDArray[np.complex12
 
 
 def cartesian_image(samples: NDArray[np.complex128], k: Array, fov: float, matrix: int) -> NDArray[np.complex128]:
-    """Sort samples ``[coil, line, sample]`` into k-space and transform it, ``[coil, y, x]``; white noise stays so."""
+    """Sort samples ``[coil, line, sample]`` into k-space and transform it, ``[coil, y, x]`` along the gradients.
+
+    White noise stays so.
+    """
     column, row = (np.rint(k[..., axis] * fov).astype(int) + matrix // 2 for axis in (0, 1))
     grid = np.zeros((len(samples), matrix, matrix), np.complex128)
     grid[:, row, column] = samples

@@ -150,9 +150,9 @@ def test_image_of_one_coil_is_the_predicted_one_without_any_scale(name, folder):
 
 
 def test_front_of_the_head_is_called_anterior(folder):
-    """The phantom's y points to anterior, and the image is not turned against the phantom."""
+    """Images have rows to the back, like the gradient y; that they agree with the prediction tests what is in them."""
     images = reconstruct(played("epi", folder, 1).raw)
-    assert np.allclose(images.affine[:3, :3], 1e3 * np.diag([FOV / MATRIX, FOV / MATRIX, THICKNESS]), atol=1e-3)
+    assert np.allclose(images.affine[:3, :3], 1e3 * np.diag([FOV / MATRIX, -FOV / MATRIX, THICKNESS]), atol=1e-3)
 
 
 def test_ideal_spoiling_is_two_percent_off(folder):

@@ -17,7 +17,7 @@ from pulsetwin.sequences.readouts import PlayedReadouts, played_readouts
 from pulsetwin.sequences.seqfile import SeqFile
 from pulsetwin.sim.coil_array import with_coils
 from pulsetwin.sim.engines import ENGINES, choose_engine, play
-from pulsetwin.sim.phantom import Phantom
+from pulsetwin.sim.phantom import Phantom, Voxels
 from pulsetwin.sim.phantom_tissue import nearest_field
 from pulsetwin.sim.phantoms import phantom_by_name
 from pulsetwin.sim.timeline_from_seq import as_seq_file, timeline_from_seq
@@ -25,8 +25,8 @@ from pulsetwin.sim.timeline_from_seq import as_seq_file, timeline_from_seq
 if TYPE_CHECKING:
     import pypulseq
 
-RAS_OF_PHANTOM = np.eye(3)
-"""Phantoms lie in the magnet with their x along R, y along A and z along S, as the gradients do."""
+RAS_OF_GRADIENTS = np.diag([1.0, -1.0, 1.0])
+"""Directions of the gradients x, y, z in RAS, as columns: right, back, head, as the Siemens interpreter plays them."""
 _NOISE_SAMPLES = 16384
 _SPINS = 256
 
@@ -54,7 +54,7 @@ def acquire(
     sequence
         A `.seq` or its path, or a `pypulseq.Sequence`.
     phantom
-        The object, centred in the magnet.
+        The object, centred in the magnet: its x, y, z are RAS, while the gradient y points to the back.
     scanner
         Its field strength counts for offsets in ppm; by default the sequence's definition ``B0``.
     coils
@@ -100,7 +100,7 @@ def acquire(
     delayed = replace(seq, adc=replace(seq.adc, delay=seq.adc.delay + receiver_delay)) if receiver_delay else seq
     field = scanner.field_strength if scanner else None
     timeline = timeline_from_seq(delayed, field_strength=field, gradient_delay=gradient_delay)
-    voxels = phantom.voxels()
+    voxels = along_gradients(phantom.voxels())
     choice = choose_engine(timeline, phantom, voxels, engine)
     signal, facts = play(timeline, voxels, choice, tol=tol, spins=spins, seed=seed, progress=progress)
     rng = np.random.default_rng(seed)
@@ -110,7 +110,7 @@ def acquire(
         mixing = _noise_mixing(groups, phantom, snr, noise_correlation)
         groups = tuple(_with_noise(group, rng, mixing, noise_dwell) for group in groups)
         noise = (mixing @ _white(rng, (len(mixing), _NOISE_SAMPLES))).astype(np.complex64)
-    where = Geometry(phantom.fov, phantom.grid[::-1], RAS_OF_PHANTOM, np.zeros((1, 3)), "HFS")
+    where = Geometry(phantom.fov, phantom.grid[::-1], RAS_OF_GRADIENTS, np.zeros((1, 3)), "HFS")
     events = np.nonzero(~_is_noise(played))[0]
     groups, where, notes = with_sequence(groups, where, played, events)
     header = {
@@ -120,6 +120,14 @@ def acquire(
     if scanner is not None:
         header["field_strength"] = scanner.field_strength
     return RawData(groups, noise, noise_dwell, where, seq.definitions, header, tuple(notes))
+
+
+def along_gradients(voxels: Voxels) -> Voxels:
+    """Return `voxels`, whose positions are RAS, with those along the gradients x, y, z, as the engines take them.
+
+    Field maps and coils are per voxel and stay where they are in the head.
+    """
+    return replace(voxels, position=voxels.position @ voxels.position.new_tensor(RAS_OF_GRADIENTS))
 
 
 def phantom_for(seq: SeqFile, name: str, matrix: int, scanner: Scanner) -> Phantom:

@@ -16,6 +16,7 @@ from pulsetwin.sequences.seqfile import read_seq
 from pulsetwin.sim.acquire import acquire, phantom_for
 from pulsetwin.sim.engines import choose_engine
 from pulsetwin.sim.timeline_from_seq import timeline_from_seq
+from tests.world import at_voxels
 
 MATRIX = 24
 PRISMA = Scanner.preset("siemens-prisma")
@@ -51,13 +52,15 @@ def scaled_error(image, truth):
 def test_spin_echo_train_gives_the_phantom_back(paths, brain):
     tissue = replace(brain, t2=torch.full_like(brain.t2, 1e3), diffusion=torch.zeros_like(brain.diffusion))
     images = reconstruct(acquire(paths / "rare.seq", tissue))
-    assert scaled_error(np.abs(images.values[0]), tissue.proton_density.numpy()) < 0.01
+    found = np.abs(at_voxels(images.values[0], images.affine, tissue))
+    assert scaled_error(found, tissue.proton_density.numpy()) < 0.01
 
 
 def test_echo_planar_scan_gives_the_phantom_back(paths, brain):
     tissue = replace(brain, t2=torch.full_like(brain.t2, 1e3))
     images = reconstruct(acquire(paths / "epi.seq", tissue))
-    assert scaled_error(np.abs(images.values[0]), tissue.proton_density.numpy()) < 0.01
+    found = np.abs(at_voxels(images.values[0], images.affine, tissue))
+    assert scaled_error(found, tissue.proton_density.numpy()) < 0.01
 
 
 def test_raw_file_holds_what_was_measured(paths, brain, tmp_path):
@@ -81,7 +84,8 @@ def test_noise_has_the_stated_level_and_correlation(paths, brain):
     flat = acquire(paths / "rare.seq", brain, coils=4, snr=40, noise_correlation=0.0)
     images = reconstruct(flat)
     inside = brain.proton_density.numpy() > 0
-    snr = np.abs(images.values[0])[inside] / images.noise_std[inside]
+    image, noise = (at_voxels(one, images.affine, brain)[inside] for one in (images.values[0], images.noise_std))
+    snr = np.abs(image) / noise
     assert np.sqrt(np.mean(snr**2)) == pytest.approx(40, rel=0.08)
 
 
