@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 RAS_OF_GRADIENTS = np.diag([1.0, -1.0, 1.0])
 """Directions of the gradients x, y, z in RAS, as columns: right, back, head, as the Siemens interpreter plays them."""
 _NOISE_SAMPLES = 16384
+_LEFT_OUT = 1e-3  # share of the magnetisation above which a scan says that states are missing
 _SPINS = 256
 
 
@@ -113,6 +114,9 @@ def acquire(
     where = Geometry(phantom.fov, phantom.grid[::-1], RAS_OF_GRADIENTS, np.zeros((1, 3)), "HFS")
     events = np.nonzero(~_is_noise(played))[0]
     groups, where, notes = with_sequence(groups, where, played, events)
+    if facts.get("magnetisation_left_out", 0) > _LEFT_OUT:
+        share = 100 * facts["magnetisation_left_out"]
+        notes = [*notes, f"the graph leaves out states of up to {share:.1f} % of the magnetisation after a pulse"]
     header = {
         "vendor": "pulsetwin", "sequence": "pulseq", "signature": seq.signature or "", "engine": choice.engine,
         "engine_reason": choice.why, "seed": seed, **facts,

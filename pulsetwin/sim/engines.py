@@ -14,13 +14,14 @@ from pulsetwin.sim.graph_build import build_graph
 from pulsetwin.sim.isochromats import simulate_isochromats
 from pulsetwin.sim.pdg import simulate_graphs
 from pulsetwin.sim.phantom import Phantom, Voxels
-from pulsetwin.sim.pulse_rotations import PulseRotations, pulse_rotations
+from pulsetwin.sim.pulse_rotations import PulseRotations, instant_rotation, pulse_rotations
 from pulsetwin.sim.timeline import Timeline
 
 ENGINES = ("auto", "graphs", "isochromats")
 _STATES, _FEWEST, _MOST = 2_000_000, 64, 4096  # of all repetitions, and least and most of one
 _LOST = 0.05  # share of the magnetisation in states beyond these, above which spins are better
 _CYCLES = 0.5  # by which a pulse's gradient may turn a voxel's faces against each other
+_ANGLE, _COMPARED = 0.05, 512  # between a pulse and an instant [rad], on how many voxels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,15 +39,16 @@ def choose_engine(
 ) -> Choice:
     """Return the engine for a sequence and a phantom.
 
-    Pulses are instants where they act on all voxels alike: on resonance and, if with a gradient, on a phantom of one
-    voxel along it. Others rotate each voxel in the graphs, as long as a slice is many voxels thick: the gradient of
-    none may turn the faces of a voxel by more than half a cycle against each other while it lasts. Isochromats take
-    over from there, and where graphs would have to leave out more than 5 % of the magnetisation.
+    Pulses are instants where each turns the voxels as an instant of its flip angle would, to 0.05 rad. Others rotate
+    each voxel in the graphs, as long as a slice is many voxels thick: the gradient of none may turn the faces of a
+    voxel by more than half a cycle against each other while it lasts (on a phantom of one voxel along the gradient, a
+    slice at its centre is taken to cover it). Isochromats take over from there, and where graphs would have to leave
+    out more than 5 % of the magnetisation.
 
     Parameters
     ----------
     timeline, phantom, voxels
-        The sequence, the phantom, and its voxels.
+        The sequence, the phantom, and its voxels along the gradients.
     engine
         One of `ENGINES`; other than ``auto``, it is taken in any case.
     most
@@ -54,18 +56,19 @@ def choose_engine(
     """
     if engine == "isochromats":
         return Choice(engine, "asked for")
-    finite = _finite(timeline, phantom)
-    cycles = _cycles(timeline, voxels)
+    otherwise = _angle_from_instants(timeline, voxels)
+    finite = otherwise > _ANGLE
+    cycles = _cycles(timeline, phantom, voxels)
     if engine == "auto" and finite and cycles > _CYCLES:
-        why = f"{finite}, and their gradients turn the faces of a voxel by {cycles:.2g} cycles against each other"
-        return Choice("isochromats", why)
+        return Choice("isochromats", f"a pulse's gradient turns the faces of a voxel by {cycles:.2g} cycles")
     rotations = pulse_rotations(timeline, voxels) if finite else None
     most = min(most, max(_FEWEST, _STATES // timeline.pulses))
     graph = build_graph(timeline, voxels, max_states=most, rotations=rotations)
     if engine == "auto" and graph.lost > _LOST:
         return Choice("isochromats", f"graphs of {most} states a pulse miss {100 * graph.lost:.0f} % of the signal")
-    why = f"{finite}, each voxel by its own rotation" if finite else "every pulse acts on the whole phantom"
-    return Choice("graphs", "asked for" if engine == "graphs" else why, rotations, graph)
+    why = "asked for" if engine == "graphs" else "states are few"
+    pulses = f"rotate each voxel, {otherwise:.2g} rad from instants" if finite else "are as good as instants"
+    return Choice("graphs", f"{why}; pulses {pulses}", rotations, graph)
 
 
 def play(
@@ -96,23 +99,32 @@ def play(
         )
     facts = {
         "states": result.states, "states_total": result.states_total, "states_dropped": result.states_dropped,
-        "estimated_error": result.error,
+        "estimated_error": result.error, "magnetisation_left_out": result.graph.lost,
     }  # fmt: skip
     return result.signal.cpu(), facts
 
 
-def _finite(timeline: Timeline, phantom: Phantom) -> str:
-    """Return why pulses cannot be instants, or nothing if they can."""
-    if bool((timeline.frequency[timeline.shape >= 0] != 0).any()):
-        return "some pulses play off resonance"
-    deep = torch.tensor([voxels > 1 for voxels in phantom.grid[::-1]])
-    if any(bool((shape.gradient[:, deep] != 0).any()) for shape in timeline.shapes):
-        return "pulses with a gradient select a part of the phantom"
-    return ""
+def _angle_from_instants(timeline: Timeline, voxels: Voxels) -> float:
+    """Return by what angle [rad] pulses turn voxels otherwise than instants, as the largest of their mean squares."""
+    some = voxels.at(torch.arange(0, len(voxels), max(1, len(voxels) // _COMPARED)))
+    rotations = pulse_rotations(timeline, some)
+    largest = 0.0
+    for number, (alpha, beta) in enumerate(zip(rotations.alpha, rotations.beta, strict=True)):
+        pulse = int((rotations.table == number).nonzero()[0])
+        shim = some.b1.new_ones(len(some.b1)) if timeline.shim is None else timeline.shim[pulse].to(some.b1.dtype)
+        instant = instant_rotation(timeline.flip_angle[pulse], shim @ some.b1)
+        along = (alpha.conj() * instant[0] + beta.conj() * instant[1]).real.abs().clamp(max=1)
+        largest = max(largest, float((2 * torch.acos(along)).square().mean().sqrt()))
+    return largest
 
 
-def _cycles(timeline: Timeline, voxels: Voxels) -> float:
-    """Return the most cycles that a pulse's gradient turns the faces of a voxel against each other."""
-    size = torch.tensor(voxels.size, dtype=torch.float64)
+def _cycles(timeline: Timeline, phantom: Phantom, voxels: Voxels) -> float:
+    """Return the most cycles that a pulse's gradient turns the faces of a voxel against each other.
+
+    Along an axis of one voxel, only pulses off resonance count, whose slice lies elsewhere.
+    """
+    size, deep = torch.tensor(voxels.size, dtype=torch.float64), torch.tensor(phantom.grid[::-1]) > 1
     turns = [(shape.duration[:, None] * shape.gradient.abs()).sum(0) * size for shape in timeline.shapes]
-    return max((float(turn.max()) for turn in turns), default=0.0)
+    pairs = set(zip(timeline.shape.tolist(), (timeline.frequency != 0).tolist(), strict=True))
+    counted = [turns[shape] * (deep | away) for shape, away in pairs if shape >= 0]
+    return max((float(turn.max()) for turn in counted), default=0.0)

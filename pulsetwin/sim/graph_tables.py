@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pulsetwin.sim.graph import EDGE_SIGN, K_GRID, PLUS, Z0, Graph
+from pulsetwin.sim.graph_paths import B_UNIT, Paths, paths_of
 from pulsetwin.sim.timeline import Timeline, equal_readouts
 from pulsetwin.sim.voxel_transform import voxel_transform
 
@@ -104,7 +105,7 @@ def graph_tables(
     graph: Graph, timeline: Timeline, size: tuple[float, float, float] = (0.0, 0.0, 0.0), shape: str = "point"
 ) -> Tables:
     """Return the tables of a graph for a timeline and voxels of the given edges [m] and shape."""
-    path = _Path.of(timeline)
+    path = paths_of(timeline)
     start = _places(graph, path.row[:, :4])
     moves = start.requires_grad
     entries = _entries(graph, timeline, start.detach(), path.sample[:, :4].detach(), None if moves else (size, shape))
@@ -133,27 +134,6 @@ def graph_tables(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Path:
-    """Since the pulse, ``[n, 8]``: k, time, and the terms of b linear in the state's k and constant."""
-
-    sample: Tensor
-    row: Tensor
-
-    @classmethod
-    def of(cls, timeline: Timeline) -> _Path:
-        step = torch.cat((timeline.moment, timeline.duration[:, None]), 1).cpu()
-        starts = timeline.interval_start.cpu()
-        row = torch.repeat_interleave(torch.arange(timeline.pulses), starts.diff())
-        total = torch.cat((step.new_zeros(1, 4), step.cumsum(0)))
-        end = total[1:] - total[starts[:-1]][row]
-        k0, k1, time = (end - step)[:, :3], end[:, :3], step[:, 3:]
-        terms = time * torch.cat((k0 + k1, (k0 * k0 + k0 * k1 + k1 * k1).sum(1, keepdim=True) / 3), 1)
-        sums = torch.cat((total, torch.cat((terms.new_zeros(1, 4), terms.cumsum(0)))), 1)
-        taken = timeline.sample_interval.cpu()
-        return cls(sums[taken + 1] - sums[starts[:-1]][row[taken]], sums[starts[1:]] - sums[starts[:-1]])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Entries:
     """For each entry its state, readout, first sample after the echo, side, reference and middle sample."""
 
@@ -170,15 +150,15 @@ class _Entries:
 
 def _b_value(k: Tensor, path: Tensor) -> Tensor:
     """Return b [s/m^2] of transverse states that start at `k` along `path`."""
-    return 4 * torch.pi**2 * ((k * k).sum(1) * path[:, 3] + (k * path[:, 4:7]).sum(1) + path[:, 7])
+    return B_UNIT * ((k * k).sum(1) * path[:, 3] + (k * path[:, 4:7]).sum(1) + path[:, 7])
 
 
 def _b_slope(k: Tensor, path: Tensor) -> Tensor:
     """Return the derivative of `_b_value` to `k`, itself without gradients."""
-    return (4 * torch.pi**2 * (2 * k * path[:, 3:4] + path[:, 4:7])).detach()
+    return (B_UNIT * (2 * k * path[:, 3:4] + path[:, 4:7])).detach()
 
 
-def _b_values(graph: Graph, start: Tensor, path: _Path) -> tuple[Tensor, Tensor]:
+def _b_values(graph: Graph, start: Tensor, path: Paths) -> tuple[Tensor, Tensor]:
     """Return b of each state over its repetition and its slope: of constant k for longitudinal states."""
     whole, k = _at_row(path.row, _row_of(graph)), start[:, :3]
     moves = torch.from_numpy(graph.kind == PLUS)[:, None] | (torch.arange(8) == 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,8 @@ from pulsetwin.errors import ProtocolError, ShapeError
 
 VOXEL_SHAPES = ("box", "sinc", "point")
 _TISSUE = ("proton_density", "t1", "t2", "t2_prime", "diffusion", "b0")
+_TIMES = ("t1", "t2", "t2_prime")
+_SIGNED = ("b0", "b1", "coils")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Voxels:
     proton_density
         ``[voxel]``, relative.
     t1, t2, t2_prime
-        Relaxation times [s], ``[voxel]``; `t2_prime` may be infinite.
+        Relaxation times [s], ``[voxel]``; infinite where there is no relaxation.
     diffusion
         Coefficient [m^2/s], ``[voxel]``.
     b0
@@ -80,6 +82,12 @@ class Voxels:
     def __len__(self) -> int:
         return len(self.proton_density)
 
+    def at(self, index: Tensor) -> Voxels:
+        """Return the voxels of some numbers, on the CPU, without gradients and pools."""
+        names = ("proton_density", "t1", "t2", "t2_prime", "diffusion", "b0", "b1", "coils")
+        maps = {name: getattr(self, name).detach().cpu()[..., index] for name in names}
+        return replace(self, position=self.position.detach().cpu()[index], **maps, pools=())
+
 
 @dataclass(frozen=True, slots=True)
 class Phantom:
@@ -90,7 +98,7 @@ class Phantom:
     proton_density
         Relative; voxels of 0 hold nothing.
     t1, t2, t2_prime
-        [s]; `t2_prime` may be infinite.
+        Relaxation times [s]; infinite where there is no relaxation.
     diffusion
         [m^2/s].
     b0
@@ -105,6 +113,13 @@ class Phantom:
         Of the voxels, one of `VOXEL_SHAPES`.
     pools
         Exchanging pools.
+
+    Raises
+    ------
+    ShapeError
+        If maps are not on one grid, or `b1` or `coils` not complex.
+    ProtocolError
+        If `size` is not three positive lengths, or `shape` is not known.
     """
 
     proton_density: Tensor
@@ -131,6 +146,8 @@ class Phantom:
                 raise ShapeError(f"phantom: {name} is {value.dtype} {tuple(value.shape)}: give complex [n, z, y, x]")
         if self.shape not in VOXEL_SHAPES:
             raise ProtocolError(f"phantom: shape {self.shape!r} is none of {', '.join(VOXEL_SHAPES)}")
+        if len(self.size) != 3 or not all(0 < edge < math.inf for edge in self.size):
+            raise ProtocolError(f"phantom: size is {tuple(self.size)}: give the edges of a voxel along x, y, z in m")
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -150,8 +167,10 @@ class Phantom:
         Raises
         ------
         ProtocolError
-            If there are none, or relaxation times there are not positive.
+            If there are none, a proton density is negative or not finite, or any other map has values there that are
+            out of range: relaxation times are above 0, diffusion 0 or more, fields and sensitivities finite.
         """
+        _check("proton_density", self.proton_density)
         keep = self.proton_density.detach() > threshold
         if not bool(keep.any()):
             raise ProtocolError(f"phantom: no voxel has a proton density above {threshold:g}")
@@ -159,17 +178,28 @@ class Phantom:
         z, y, x = torch.meshgrid(*axes, indexing="ij")
         grid = torch.stack([axis * size for axis, size in zip((x, y, z), self.size, strict=True)], -1)
         maps = {name: getattr(self, name)[keep] for name in _TISSUE}
-        for name in ("t1", "t2", "t2_prime"):
-            if not bool((maps[name] > 0).all()):
-                raise ProtocolError(f"phantom: {name} is not positive everywhere that there is proton density")
+        maps |= {"b1": self.b1[:, keep], "coils": self.coils[:, keep]}
+        for name, values in maps.items():
+            _check(name, values)
         pools = tuple(
             Pool(**{f.name: _picked(getattr(pool, f.name), keep) for f in fields(Pool)}) for pool in self.pools
         )
-        return Voxels(
-            position=grid.to(keep.device)[keep], **maps, b1=self.b1[:, keep], coils=self.coils[:, keep],
-            size=self.size, shape=self.shape, pools=pools,
-        )  # fmt: skip
+        return Voxels(position=grid.to(keep.device)[keep], **maps, size=self.size, shape=self.shape, pools=pools)
 
 
 def _picked(value: Tensor | float, keep: Tensor) -> Tensor | float:
     return value[keep] if isinstance(value, Tensor) and value.ndim == 3 else value
+
+
+def _check(name: str, values: Tensor) -> None:
+    """Raise unless the values of a map are in its range; those without protons are not meant."""
+    values = values.detach()
+    if name in _TIMES:
+        good, range_ = values > 0, "above 0, in s"
+    elif name in _SIGNED:
+        good, range_ = values.isfinite(), "finite"
+    else:
+        good, range_ = (values >= 0) & values.isfinite(), "0 or more, and finite"
+    if not bool(good.all()):
+        first = values[~good][0].item()
+        raise ProtocolError(f"phantom: {name} is {first:g} in {int((~good).sum())} voxels: give values {range_}")

@@ -94,15 +94,10 @@ def _sampled(
         places = ((torch.arange(count) + shift) * (len(voxels) / count)).long().clamp_max(len(voxels) - 1)
         index = torch.argsort(voxels.t2.detach().cpu())[places]
 
-    def pick(field: Tensor) -> Tensor:
-        return field.detach().cpu()[..., index]
-
-    maps = ("proton_density", "t1", "t2", "t2_prime", "diffusion", "b0", "b1", "coils")
-    position = voxels.position.detach().cpu()[index]
-    some = replace(voxels, position=position, **{name: pick(getattr(voxels, name)) for name in maps})
     if rotations is not None:
-        rotations = PulseRotations(rotations.table.cpu(), pick(rotations.alpha), pick(rotations.beta))
-    return some, rotations
+        alpha, beta = (turn.detach().cpu()[:, index] for turn in (rotations.alpha, rotations.beta))
+        rotations = PulseRotations(rotations.table.cpu(), alpha, beta)
+    return voxels.at(index), rotations
 
 
 def _constant(timeline: Timeline) -> Timeline:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.truth_sequences import from_zero
 from examples.twin_sequences import epi, rare
 from pulsetwin import cli
 from pulsetwin.errors import ProtocolError
@@ -14,8 +13,6 @@ from pulsetwin.recon.reconstruct import reconstruct
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.seqfile import read_seq
 from pulsetwin.sim.acquire import acquire, phantom_for
-from pulsetwin.sim.engines import choose_engine
-from pulsetwin.sim.timeline_from_seq import timeline_from_seq
 from tests.world import at_voxels
 
 MATRIX = 24
@@ -100,41 +97,6 @@ def test_a_delay_is_found_by_the_ghost_correction(paths, brain, late):
     images = reconstruct(acquire(paths / "epi.seq", brain, **late))
     assert abs(images.quality["gradient_delay"]) == pytest.approx(1.5e-6, rel=0.1)
     assert images.quality["ghost_level_after"] < 0.2 * images.quality["ghost_level_before"]
-
-
-def layers(phantom, count, edge):
-    """The phantom `count` times along z, in voxels of `edge` [m]."""
-    maps = ("proton_density", "t1", "t2", "t2_prime", "diffusion", "b0", "b1", "coils")
-    stack = {
-        name: getattr(phantom, name).repeat(*(1,) * (getattr(phantom, name).ndim - 3), count, 1, 1) for name in maps
-    }
-    return replace(phantom, **stack, shape="box", size=(*phantom.size[:2], edge))
-
-
-def test_engine_follows_from_sequence_and_phantom(paths, brain):
-    line = timeline_from_seq(paths / "epi.seq")
-    thick, deep, fine = brain, layers(brain, 3, 5e-3), layers(brain, 3, 0.2e-3)
-    for phantom, engine, why in (
-        (thick, "graphs", "whole phantom"), (deep, "isochromats", "cycles"), (fine, "graphs", "own rotation"),
-    ):  # fmt: skip
-        choice = choose_engine(line, phantom, phantom.voxels())
-        assert choice.engine == engine
-        assert why in choice.why
-    wild = from_zero(np.deg2rad(30), 9)
-    assert "miss" in choose_engine(wild, thick, thick.voxels(), most=64).why
-    assert choose_engine(wild, thick, thick.voxels(), "graphs").engine == "graphs"
-
-
-def test_graphs_play_a_slice_as_isochromats_do(paths, brain):
-    """A slice in a phantom that resolves it, through the whole virtual scanner."""
-    centre = replace(brain, **{
-        name: getattr(brain, name)[..., 10:14, 10:14]
-        for name in ("proton_density", "t1", "t2", "t2_prime", "diffusion", "b0", "b1", "coils")
-    })  # fmt: skip
-    deep = layers(replace(centre, diffusion=torch.zeros_like(centre.diffusion)), 48, 0.25e-3)
-    graphs, spins = (acquire(paths / "epi.seq", deep, engine=engine, spins=512) for engine in ("graphs", "isochromats"))
-    graphs, spins = graphs.groups[0].samples, spins.groups[0].samples
-    assert np.linalg.norm(graphs - spins) < 0.02 * np.linalg.norm(spins)
 
 
 def test_engines_agree(paths, brain):
