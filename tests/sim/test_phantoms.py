@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -320,6 +321,40 @@ def test_single_voxel():
     found = [float(v) for v in (voxels.proton_density, voxels.t1, voxels.t2, voxels.t2_prime, voxels.diffusion)]
     assert found == pytest.approx([0.7, 1.0, 0.1, 0.05, 1e-9])
     assert (float(voxels.b0), complex(voxels.b1)) == (12.0, 0.9j)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0, 0.0])
+@pytest.mark.parametrize("name", ["proton_density", "t1", "t2", "t2_prime", "diffusion", "b0", "b1", "coils"])
+def test_values_out_of_range_are_refused_by_name(name, value):
+    """Of two voxels, the second has the value."""
+    row = torch.tensor(Tissue(0.7, 1.0, 0.1, 0.05, 1e-9).row, dtype=torch.float64)[:, None, None, None]
+    zero = torch.zeros((1, 1, 2), dtype=torch.float64)
+    pair = mixed(row.repeat(1, 1, 1, 2), (1e-3,) * 3, zero, zero + 1)
+    changed = getattr(pair, name).clone()
+    changed[..., 1] = value
+    allowed = {"t1": {math.inf}, "t2": {math.inf}, "t2_prime": {math.inf}, "b0": {-1.0, 0.0}, "b1": {-1.0, 0.0}}
+    allowed |= {"coils": {-1.0, 0.0}, "proton_density": {0.0}, "diffusion": {0.0}}
+    phantom = replace(pair, **{name: changed})
+    if value in allowed[name]:
+        assert len(phantom.voxels()) == (1 if name == "proton_density" else 2)
+    else:
+        with pytest.raises(ProtocolError, match=f"{name} is .* in 1 voxels"):
+            phantom.voxels()
+
+
+def test_what_empty_voxels_hold_does_not_matter():
+    row = torch.tensor(Tissue(0.7, 1.0, 0.1).row, dtype=torch.float64)[:, None, None, None].repeat(1, 1, 1, 2)
+    row[:, ..., 1] = 0
+    zero = torch.zeros((1, 1, 2), dtype=torch.float64)
+    pair = mixed(row, (1e-3,) * 3, zero, zero + 1)
+    hole = torch.tensor([[[0.0, math.nan]]], dtype=torch.float64)
+    assert len(replace(pair, b0=hole, diffusion=hole).voxels()) == 1
+
+
+@pytest.mark.parametrize("size", [(0.0, 1e-3, 1e-3), (1e-3, -1e-3, 1e-3), (1e-3, 1e-3, math.nan), (1e-3, 1e-3)])
+def test_voxels_without_extent_are_refused(size):
+    with pytest.raises(ProtocolError, match="size"):
+        replace(single_voxel(), size=size)
 
 
 @pytest.mark.parametrize("seed", range(20))
