@@ -149,9 +149,7 @@ def _write_chunk(file: BinaryIO, raw: RawData, template, group_of: np.ndarray, r
     blocks = {}
     for k in np.unique(groups):
         mine = groups == k
-        blocks[int(k)] = _records(
-            raw, int(k), template, rows[mine], number[mine], part.start + len(groups) == len(group_of)
-        )
+        blocks[int(k)] = _records(raw, int(k), template, rows[mine], number[mine], len(group_of))
     if len(blocks) == 1:
         file.write(next(iter(blocks.values())).data)
         return
@@ -161,8 +159,8 @@ def _write_chunk(file: BinaryIO, raw: RawData, template, group_of: np.ndarray, r
         after[k] += 1
 
 
-def _records(raw: RawData, k: int, template, rows: np.ndarray, number: np.ndarray, last: bool) -> np.ndarray:
-    """Return the bytes of some readouts of group `k` as a record array."""
+def _records(raw: RawData, k: int, template, rows: np.ndarray, number: np.ndarray, total: int) -> np.ndarray:
+    """Return the bytes of some readouts of group `k`, of `total` in all, as a record array."""
     group = raw.groups[k]
     _, channels, samples = group.samples.shape
     out = np.zeros(len(rows), np.dtype([("mdh", VD_MDH), ("channel", channel_record(samples, False), (channels,))]))
@@ -180,7 +178,7 @@ def _records(raw: RawData, k: int, template, rows: np.ndarray, number: np.ndarra
         mdh["Counter"]["Lin"] = np.minimum(number - 1, 65535)
     centre = np.minimum(group.label("SLC")[rows], len(raw.geometry.centers) - 1)
     mdh["SliceData"]["position"] = (1e3 * raw.geometry.centers @ LPS_TO_RAS)[centre]
-    if last:
+    if number[-1] == total:
         mdh["EvalInfoMask"][-1] |= np.uint64(1 << BIT["LASTSCANINMEAS"])
     header["TypeAndChannelLength"] = (CHANNEL_HEADER.itemsize + 8 * samples) << 8
     header["MeasUID"], header["ScanCounter"] = template["MeasUID"], number[:, None]

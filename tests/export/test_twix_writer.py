@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pulsetwin.errors import OutputExistsError, ProtocolError
+from pulsetwin.export import twix
 from pulsetwin.export.twix import write
 from pulsetwin.rawdata import Geometry, RawData, Readouts
 from pulsetwin.recon.read import read
@@ -60,6 +61,19 @@ def test_channel_numbers_differ(written, peer):
 def test_navigators_come_in_their_turn(peer):
     lengths = [mdb.mdh.SamplesInScan for mdb in peer[-1]["mdb"]]
     assert [k for k, n in enumerate(lengths) if n == 20] == [0, 17, 34]
+
+
+@pytest.mark.parametrize("chunk", [1, 1 << 25])
+def test_only_the_very_last_readout_ends_its_measurement(tmp_path, monkeypatch, chunk):
+    """Also where readouts of two lengths take turns, and where the last one is a chunk of its own."""
+    twixtools = pytest.importorskip("twixtools")
+    monkeypatch.setattr(twix, "_CHUNK", chunk)
+    write(rich_scan(), tmp_path / "a.dat")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scans = twixtools.read_twix(str(tmp_path / "a.dat"), verbose=False)
+    for one in scans:
+        assert [mdb.is_flag_set("LASTSCANINMEAS") for mdb in one["mdb"]] == [False] * (len(one["mdb"]) - 1) + [True]
 
 
 def test_pymapvbvd_reads_it_bit_identically(written):
