@@ -1,4 +1,9 @@
-"""Write raw data as ISMRMRD/MRD (HDF5), through the optional package `ismrmrd`."""
+"""Write raw data as ISMRMRD/MRD (HDF5), through the optional package `ismrmrd`.
+
+What MRD has no place for goes into user parameters of the header: the signature of the `.seq` that was played, the
+unit of trajectories, and that the first counter for users holds the label ACQ. Readouts that image nothing and have no
+other task are marked as dummy scans.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ import numpy as np
 from pulsetwin.atomic import atomic_file
 from pulsetwin.errors import MissingExtraError, ProtocolError
 from pulsetwin.rawdata import Geometry, RawData, Readouts
-from pulsetwin.recon.mrd import LABELS, LPS_TO_RAS, TICK
+from pulsetwin.recon.mrd import ACQ_IN, CYCLES, LABELS, LPS_TO_RAS, SIGNATURE, TICK, UNIT, USER
 
 _FLAGS = {
     "noise": "ACQ_IS_NOISE_MEASUREMENT",
@@ -20,6 +25,7 @@ _FLAGS = {
     "reversed": "ACQ_IS_REVERSE",
 }
 _NOISE_LENGTH = 4096
+_MOST = 65535
 
 
 def write(raw: RawData, path: str | Path, *, force: bool = False) -> None:
@@ -39,15 +45,13 @@ def write(raw: RawData, path: str | Path, *, force: bool = False) -> None:
     MissingExtraError
         If `ismrmrd` is not installed.
     ProtocolError
-        If there are no readouts, or too many samples in one.
+        If there are no readouts, too many samples in one, or labels that MRD has no counter for or that are not
+        between 0 and 65535.
     OutputExistsError
         If `path` exists and `force` is false.
     """
     package = _package()
-    if not raw.groups or not sum(len(group) for group in raw.groups):
-        raise ProtocolError("there are no readouts to write: give at least one")
-    if max(group.samples.shape[2] for group in raw.groups) > 65535:
-        raise ProtocolError("a readout has more than 65535 samples, the most that MRD holds: split the ADC")
+    _check(raw)
     with atomic_file(path, force=force) as temporary, package.Dataset(str(temporary), mode="w") as data:
         data.write_xml_header(_header(raw, package))
         number = 0
@@ -64,6 +68,20 @@ def write(raw: RawData, path: str | Path, *, force: bool = False) -> None:
             number += 1
 
 
+def _check(raw: RawData) -> None:
+    """Raise if the format cannot hold something."""
+    if not raw.groups or not sum(len(group) for group in raw.groups):
+        raise ProtocolError("there are no readouts to write: give at least one")
+    if max(group.samples.shape[2] for group in raw.groups) > _MOST:
+        raise ProtocolError(f"a readout has more than {_MOST} samples, the most that MRD holds: split the ADC")
+    for name, values in ((name, values) for group in raw.groups for name, values in group.labels.items()):
+        if name not in (*LABELS, "ACQ"):
+            raise ProtocolError(f"label {name} cannot be written: MRD has counters for {', '.join(LABELS)}, ACQ only")
+        if len(values) and not 0 <= values.min() <= values.max() <= _MOST:
+            reach = f"{values.min()} to {values.max()}"
+            raise ProtocolError(f"label {name} cannot be written: it is {reach}, MRD has counters from 0 to {_MOST}")
+
+
 def _readout(package: ModuleType, raw: RawData, group: Readouts, row: int, number: int) -> Any:
     """Return one acquisition with its counters, flags and positions."""
     samples = np.ascontiguousarray(group.samples[row], np.complex64)
@@ -78,6 +96,7 @@ def _readout(package: ModuleType, raw: RawData, group: Readouts, row: int, numbe
     made.acquisition_time_stamp = round(group.start_time[row] / TICK)
     for name, field in LABELS.items():
         setattr(made.idx, field, int(group.label(name)[row]))
+    made.idx.user[0] = int(group.label("ACQ")[row])
     for name, flag in _FLAGS.items():
         if group.flag(name)[row]:
             made.set_flag(getattr(package, flag))
@@ -85,6 +104,8 @@ def _readout(package: ModuleType, raw: RawData, group: Readouts, row: int, numbe
         both = group.flag("imaging")[row]
         flag = "ACQ_IS_PARALLEL_CALIBRATION" + ("_AND_IMAGING" if both else "")
         made.set_flag(getattr(package, flag))
+    elif not any(group.flag(name)[row] for name in ("imaging", "noise", "navigator", "phase_correction")):
+        made.set_flag(package.ACQ_IS_DUMMYSCAN_DATA)
     return made
 
 
@@ -123,6 +144,10 @@ def _header(raw: RawData, package: ModuleType) -> str:
     if raw.geometry.patient_position:
         position = xsd.patientPositionType(raw.geometry.patient_position)
         header.measurementInformation = xsd.measurementInformationType(patientPosition=position)
+    texts = {ACQ_IN: USER, UNIT: CYCLES, SIGNATURE: str(raw.header.get("signature") or "")}
+    header.userParameters = xsd.userParametersType(
+        userParameterString=[xsd.userParameterStringType(name=name, value=text) for name, text in texts.items() if text]
+    )
     return header.toXML("utf-8")
 
 

@@ -31,6 +31,9 @@ LABELS = {
     "SEG": "segment",
 }
 TICK = 2.5e-3
+SIGNATURE, UNIT, CYCLES = "pulseq_signature", "trajectory_unit", "cycles per field of view"
+ACQ_IN, USER = "label_ACQ", "user[0]"
+"""User parameters of the header: MD5 signature of the `.seq` that was played, unit of trajectories, counter of ACQ."""
 
 
 def read(
@@ -102,13 +105,18 @@ def _assemble(path: Path, group: str, header, head: np.ndarray, package) -> RawD
     warnings: list[str] = []
     flags = _flags(head, package)
     encoding = header.encoding[0]
+    told = {one.name: one.value for one in getattr(header.userParameters, "userParameterString", ())}
+    known_unit = told.get(UNIT) == CYCLES
     groups = []
     for index in _same_layout(head):
         keep = index[~flags["noise"][index]]
         if len(keep):
             mine = head[keep]
-            route = _trajectory(path, group, keep, mine, encoding, flags["reversed"][keep], warnings)
-            groups.append(_readouts(path, group, keep, mine, route, {k: v[keep] for k, v in flags.items()}))
+            route = _trajectory(path, group, keep, mine, encoding, flags["reversed"][keep], known_unit, warnings)
+            found = _readouts(path, group, keep, mine, route, {k: v[keep] for k, v in flags.items()})
+            acq = mine["idx"]["user"][:, 0].astype(np.int32)
+            acq_known = told.get(ACQ_IN) == USER and acq.any()
+            groups.append(replace(found, labels={**found.labels, "ACQ": acq}) if acq_known else found)
     if not groups:
         raise MrdError(path, "no acquisition images the object", "is this a noise scan?")
     noise, dwell = _noise(path, group, head, flags["noise"])
@@ -119,6 +127,7 @@ def _assemble(path: Path, group: str, header, head: np.ndarray, package) -> RawD
         "model": getattr(system, "systemModel", None) or "",
         "field_strength": getattr(system, "systemFieldStrength_T", None) or 0.0,
         "frequency": float(getattr(header.experimentalConditions, "H1resonanceFrequency_Hz", 0) or 0),
+        "signature": told.get(SIGNATURE, ""),
     }
     where = _geometry(header, encoding, head[flags["imaging"]] if flags["imaging"].any() else head)
     return RawData(tuple(groups), noise, dwell, where, {}, about, tuple(dict.fromkeys(warnings)))
@@ -163,7 +172,9 @@ def _flags(head: np.ndarray, package) -> dict[str, np.ndarray]:
     }
 
 
-def _trajectory(path, group, keep, mine, encoding, reversed_: np.ndarray, warnings: list[str]) -> Trajectory | None:
+def _trajectory(
+    path, group, keep, mine, encoding, reversed_: np.ndarray, known_unit: bool, warnings: list[str]
+) -> Trajectory | None:
     """Return k-space [1/m]: that of the file where it has one, else that of Cartesian counters."""
     size = encoding.encodedSpace.fieldOfView_mm
     fov = 1e-3 * np.array([size.x, size.y, size.z], float)
@@ -173,6 +184,8 @@ def _trajectory(path, group, keep, mine, encoding, reversed_: np.ndarray, warnin
         given = np.stack([row.reshape(-1, dimensions) for row in rows])[:, :, :3].astype(float)
         positions = np.zeros((*given.shape[:2], 3))
         positions[:, :, : given.shape[2]] = given / fov[: given.shape[2]]
+        if known_unit:
+            return Trajectory.from_positions(positions)
         if np.abs(given).max() <= 0.5:
             matrix = encoding.encodedSpace.matrixSize
             positions *= np.array([matrix.x, matrix.y, matrix.z])
@@ -231,7 +244,8 @@ def _geometry(header, encoding, head: np.ndarray) -> Geometry:
 def _with_sequence(raw: RawData, path: Path, group, head, package, seq, partial: bool, trust_seq: bool) -> RawData:
     noise = _flags(head, package)["noise"]
     stamps = TICK * head["acquisition_time_stamp"].astype(float)
-    facts = match.RawFacts(path, head["number_of_samples"].astype(np.int64), noise, stamps if stamps.any() else None)
+    samples, time = head["number_of_samples"].astype(np.int64), stamps if stamps.any() else None
+    facts = match.RawFacts(path, samples, noise, time, signature=raw.header["signature"].lower())
     matched = match.match(facts, seq, partial=partial, trust_seq=trust_seq)
     played = matched.played
     event = np.full(len(head), -1)
