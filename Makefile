@@ -62,7 +62,7 @@ test-slow: $(READY)
 
 bench: $(READY)
 	@$(PIP) install -c constraints.txt -e ".[bench]"
-	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit 1; done
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -32,7 +32,7 @@ def brain(
 ) -> Phantom:
     """Return a brain with partial volume, from the ICBM152 2009a template (Fonov et al. 2009).
 
-    x points to the patient's right, y to anterior and z to superior, as the conventions have it for an unrotated scan.
+    x points to the patient's right, y to anterior and z to superior.
     Tissue fractions of the template, on 1 mm, are averaged over each voxel by area; `phantom_tissue.mixed` says how
     their properties combine, `phantom_tissue.brain_tissues` what these are. There is no skull, scalp or fat.
 
