@@ -53,7 +53,8 @@ def simulate_isochromats(
         Play the shapes of pulses that have one, with gradients, offset and relaxation; else rotate at their centres.
     motion
         Rigid motion of the object: from the time since the start of the sequence [s] to a rotation matrix ``[3, 3]``
-        and a shift [m] ``[3]``, ``r -> R r + s``, along the axes of the voxels' positions. Field maps and coils stay with the object.
+        and a shift [m] ``[3]``, ``r -> R r + s``, along the axes of the voxels' positions. Field maps
+        and coils stay with the object.
     progress
         Called with voxels done, their number and what is done.
 
