@@ -25,8 +25,8 @@ from pulsetwin.sim.time_expansion import Expansion, expand_in_time
 # Seconds on one core, by benchmarks/bench_long_readouts.py. Of a matrix, for each sample and voxel: its phases and
 # decays, filling it for a coil, and its product with a row. Of a NUFFT of a row, a coil and a term: by itself, and for
 # each voxel, and each sample and each cell in one to three dimensions.
-_WAVE, _FILL, _PRODUCT = 12e-9, 4.5e-9, 0.12e-9
-_CALL, _VOXEL, _SAMPLE, _CELL = 2e-4, 10e-9, (30e-9, 70e-9, 300e-9), (40e-9, 50e-9, 140e-9)
+_WAVE, _FILL, _PRODUCT = 8e-9, 3.5e-9, 0.12e-9
+_CALL, _VOXEL, _SAMPLE, _CELL = 2e-4, 10e-9, (30e-9, 70e-9, 280e-9), (45e-9, 60e-9, 100e-9)
 _SET_UP = 1e-2
 _GAIN = 2.0  # at least, for the NUFFT's error of 1e-5 instead of 1e-6
 _FEWEST_TERMS = 6
@@ -99,7 +99,7 @@ def split_readouts(readouts: tuple[Readout, ...], blocks: Blocks, coils: int, ch
     if grid is None:
         return Split(readouts)
     rates = {side: tissue[:, 0] + side * tissue[:, 1] + 2j * np.pi * place[:, 3] for side in (1, -1)}
-    known: dict[tuple[int, bytes], Expansion] = {}
+    known: dict[tuple[int, bytes], Expansion | None] = {}
     short, long = [], []
     for readout, low, high in zip(readouts, least, seconds, strict=True):
         parts = _long(readout, rates, known) if _GAIN * low < high else []
@@ -111,16 +111,22 @@ def split_readouts(readouts: tuple[Readout, ...], blocks: Blocks, coils: int, ch
 
 
 def _long(
-    readout: Readout, rates: dict[int, NDArray[np.complex128]], known: dict[tuple[int, bytes], Expansion]
+    readout: Readout, rates: dict[int, NDArray[np.complex128]], known: dict[tuple[int, bytes], Expansion | None]
 ) -> list[LongReadout]:
-    """Return the parts of a readout on both sides of its echo, with their expansions; those of `known` are not new."""
+    """Return the parts of a readout on both sides of its echo, or none if there is no expansion for one of them.
+
+    Expansions are looked up in `known`, or added to it.
+    """
     parts = []
     for half in _halves(readout):
         side, time = int(half.side[0]), half.place[:, 3]
         key = (side, time.tobytes())
         if key not in known:
             known[key] = expand_in_time(rates[side], time)
-        parts.append(LongReadout(half, known[key], rates[side]))
+        expansion = known[key]
+        if expansion is None:
+            return []
+        parts.append(LongReadout(half, expansion, rates[side]))
     return parts
 
 

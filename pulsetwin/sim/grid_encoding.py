@@ -81,7 +81,7 @@ class GridEncoding:
     cell
         Of each voxel in that box, int64 ``[voxel]``; some may share one.
     rate
-        z less the centre of the expansion: 1 / T2 +- 1 / T2' [1/s] and b0 [Hz], float64 ``[2, voxel]``.
+        z: 1 / T2 +- 1 / T2' [1/s], and b0 [Hz] less the expansion's centre, float64 ``[2, voxel]``.
     times
         Of the expansion's terms, [s].
     course
@@ -146,7 +146,7 @@ def grid_encoding(
     turns = k[:, axes] @ (grid.origin + (first + lengths // 2) * grid.step)[axes]
     turns += k @ np.where(np.isin(np.arange(3), axes), 0, grid.origin)  # the same for all voxels
     phase = np.exp(-2j * np.pi * (turns - np.rint(turns))) * math.sqrt(math.prod(shape))
-    slower = rate - expansion.centre
+    slower = rate - 1j * expansion.centre
     return GridEncoding(
         Nufft(torch.from_numpy((k * grid.step * lengths)[:, axes]), shape), torch.from_numpy(cell),
         torch.from_numpy(np.stack((slower.real, slower.imag / (2 * math.pi)))), expansion.times,

@@ -20,12 +20,14 @@ from torch import Tensor
 _TOLERANCE = 1e-5  # root of the sum of squares over rates that stand for all, of magnitude 1
 _CELL = 1.0  # rad: rates that differ by less during half a readout lie close together
 _OF_A_CELL = 8  # rates that stand for those that lie close together
-_PART = 1 << 16  # samples whose interpolation exists at once
+_WIDEST = 200.0  # rad: largest rate during half a readout
+_MOST = 60.0  # exponent of what a voxel's signal was before the reference sample
+_PART = 1 << 14  # samples whose interpolation exists at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Expansion:
-    """``exp(-t z) = sum_l course_l(t) exp(-(z - centre) times_l)`` at a readout's samples.
+    """``exp(-t z) = sum_l course_l(t) exp(-times_l (z - i centre))`` at a readout's samples.
 
     Parameters
     ----------
@@ -39,24 +41,28 @@ class Expansion:
 
     times: NDArray[np.float64]
     course: Tensor
-    centre: complex
+    centre: float
 
 
-def expand_in_time(rate: NDArray[np.complex128], time: NDArray[np.float64]) -> Expansion:
+def expand_in_time(rate: NDArray[np.complex128], time: NDArray[np.float64]) -> Expansion | None:
     """Return the expansion of ``exp(-t z)`` for rates z ``[voxel]`` [rad/s] and times t ``[sample]`` [s].
 
     For any voxel, its error is below about 1e-5 of the largest value during the readout, for most near 1e-7. The number
     of terms follows from the rates that occur: about the range of off-resonance times the length of the readout, and
-    ten.
+    ten. None if that would be more than about a hundred, or if signal decays or, before an echo, rises by too much for
+    single precision.
     """
     middle, half = (time.max() + time.min()) / 2, max((time.max() - time.min()) / 2, 1e-9)
-    low, high = (complex(f(rate.real), f(rate.imag)) for f in (np.min, np.max))
-    centre = (low + high) / 2
-    spread = abs(high - low) / 2 * half
+    centre = float(rate.imag.max() + rate.imag.min()) / 2
+    slower = rate - 1j * centre  # decays stay: they make a voxel's error small where its signal is
+    spread = float(np.abs(slower).max()) * half
+    growth = max(-r * t for r in (rate.real.min(), rate.real.max()) for t in (time.min(), time.max()))
+    if spread > _WIDEST or growth > _MOST:
+        return None
     nodes = chebyshev.chebpts1(math.ceil(spread + 6 * np.cbrt(spread) + 16))
-    typical = _representatives((rate - centre) * half)
-    growth = np.abs(typical.real) - typical.real * middle / half  # largest exponent during the readout
-    values = np.exp(-np.outer(typical, nodes + middle / half) - growth[:, None])
+    typical = _representatives(slower * half)
+    largest = np.abs(typical.real) - typical.real * middle / half  # exponent during the readout
+    values = np.exp(-np.outer(typical, nodes + middle / half) - largest[:, None])
     triangle, order = scipy.linalg.qr(values, mode="r", pivoting=True)
     size = np.abs(np.diagonal(triangle))
     terms = max(1, int((size > _TOLERANCE).sum()))
@@ -69,7 +75,7 @@ def expand_in_time(rate: NDArray[np.complex128], time: NDArray[np.float64]) -> E
     for begin in range(0, len(time), _PART):
         part = time[begin : begin + _PART]
         basis = chebyshev.chebvander((part - middle) / half, len(nodes) - 1)
-        course[:, begin : begin + _PART] = torch.from_numpy(series @ basis.T * np.exp(-centre * part))
+        course[:, begin : begin + _PART] = torch.from_numpy(series @ basis.T * np.exp(-1j * centre * part))
     return Expansion(middle + half * nodes[order[:terms]], course, centre)
 
 
