@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pulsetwin.sim.graph_lanes import LANES, R2, R2_PRIME
 from pulsetwin.sim.graph_plan import Blocks
@@ -67,12 +68,23 @@ class Split:
             return found
         voxels = slice(part.start * LANES, part.stop * LANES)
         grid = replace(self.grid, index=self.grid.index[voxels])
+        kept: dict[int, list[Tensor]] = {}
         for long in self.long:
-            place = long.readout.place
-            encoding = grid_encoding(grid, place[:, :3], long.rate[voxels], long.expansion)
-            runs, side = _runs(long.readout), float(long.readout.side[0])
-            found.append((long.readout, partial(nufft_encodings, encoding, runs, place, side, coils)))
+            found.append((long.readout, partial(_encodings, long, grid, long.rate[voxels], coils, kept)))
         return found
+
+
+def _encodings(
+    long: LongReadout, grid: Grid, rate: NDArray[np.complex128], coils: NDArray[np.float32],
+    kept: dict[int, list[Tensor]],
+) -> Iterator[Encoding]:  # fmt: skip
+    """Return an iterator over the encodings for each coil; those of the next readout take what is `kept` of decays."""
+    readout, expansion = long.readout, long.expansion
+    if id(expansion) not in kept:
+        kept.clear()  # one set of them is enough: most often all long readouts have the same times
+    decays = kept.setdefault(id(expansion), [])
+    encoding = grid_encoding(grid, readout.place[:, :3], rate, expansion, decays)
+    return nufft_encodings(encoding, _runs(readout), readout.place, float(readout.side[0]), coils)
 
 
 def split_readouts(readouts: tuple[Readout, ...], blocks: Blocks, coils: int, chunk: int) -> Split:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -86,6 +86,8 @@ class GridEncoding:
         Of the expansion's terms, [s].
     course
         Of the terms, with the phase of the box's centre and the scale of the NUFFT, complex64 ``[term, sample]``.
+    decays
+        Of the terms, complex64 ``[voxel]`` each, or none yet: filled when first needed, unless they are too many.
     """
 
     nufft: Nufft
@@ -93,7 +95,7 @@ class GridEncoding:
     rate: Tensor
     times: NDArray[np.float64]
     course: Tensor
-    _cache: list[Tensor] = field(default_factory=list, init=False, repr=False)
+    decays: list[Tensor]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return samples ``[row, sample]`` of voxels, complex64 ``[row, voxel]``."""
@@ -115,16 +117,16 @@ class GridEncoding:
         return x
 
     def _decays(self) -> Iterator[Tensor]:
-        if len(self._cache) == len(self.times):
-            yield from self._cache
+        if len(self.decays) == len(self.times):
+            yield from self.decays
             return
-        self._cache.clear()
+        self.decays.clear()
         for time in self.times.tolist():
             turns = time * self.rate[1]  # in double precision: these may be many
             angle = (turns - turns.round()).float() * (2 * math.pi)
             decay = torch.polar(torch.exp((-time * self.rate[0]).float()), -angle)
             if len(self.times) * len(self.cell) <= _KEPT:
-                self._cache.append(decay)
+                self.decays.append(decay)
             yield decay
 
     def _parts(self, rows: int) -> Iterator[slice]:
@@ -134,9 +136,12 @@ class GridEncoding:
 
 
 def grid_encoding(
-    grid: Grid, k: NDArray[np.float64], rate: NDArray[np.complex128], expansion: Expansion
+    grid: Grid, k: NDArray[np.float64], rate: NDArray[np.complex128], expansion: Expansion, decays: list[Tensor]
 ) -> GridEncoding:
-    """Return the encoding of voxels on a grid at k ``[sample, 3]`` [1/m] for an expansion in time of their rates."""
+    """Return the encoding of voxels on a grid at k ``[sample, 3]`` [1/m] for an expansion in time of their rates.
+
+    `decays` is a list for other encodings of the same expansion and rates to share.
+    """
     first, lengths = grid.index.min(0), grid.lengths
     axes = grid.axes(k) or [0]
     shape = tuple(int(lengths[axis]) for axis in axes)
@@ -150,5 +155,5 @@ def grid_encoding(
     return GridEncoding(
         Nufft(torch.from_numpy((k * grid.step * lengths)[:, axes]), shape), torch.from_numpy(cell),
         torch.from_numpy(np.stack((slower.real, slower.imag / (2 * math.pi)))), expansion.times,
-        expansion.course * torch.from_numpy(phase).to(torch.complex64),
+        expansion.course * torch.from_numpy(phase).to(torch.complex64), decays,
     )  # fmt: skip

@@ -153,6 +153,32 @@ def test_chunks_of_voxels(monkeypatch):
     assert len(seen) > 50
 
 
+def test_interleaves(monkeypatch):
+    """Spirals turned against each other, then longer ones: each its own NUFFT, and states of earlier shots in it."""
+    monkeypatch.setattr(graph_long_readout, "_GAIN", 0.0)
+    seen, voxels, shots = counted(monkeypatch), slice_of_brain(24, 2), 4
+    k = spiral(24, 3)[:150]
+    angle = torch.arange(shots, dtype=torch.float64)[:, None]
+    x = torch.cos(angle) * k[:, 0] - torch.sin(angle) * k[:, 1]
+    y = torch.sin(angle) * k[:, 0] + torch.cos(angle) * k[:, 1]
+    moment = torch.zeros(shots, 152, 3, dtype=torch.float64)
+    moment[:, 1:-1] = torch.diff(torch.stack((x, y, 0 * x), -1), dim=1, prepend=torch.zeros(shots, 1, 3))
+    moment[:, -1, 0], moment[:, 0, 0] = 2e2, 0.0
+    duration = torch.full((shots, 152), 2e-5, dtype=torch.float64)
+    duration[2:] *= 1.5
+    taken = torch.ones(152, dtype=torch.bool)
+    taken[[0, -1]] = False
+    phase = torch.tensor([0.0, 2.0, 1.0, 0.5], dtype=torch.float64)
+    line = Timeline.from_repetitions(
+        torch.full((shots,), 0.6, dtype=torch.float64), phase, duration, moment, taken, phase
+    )
+    names = ("flip_angle", "moment", "duration", "b0", "coils")
+    wanted = signal_and_gradients(line, voxels, names, False)
+    for name, value in signal_and_gradients(line, voxels, names, True).items():
+        assert relative(value, wanted[name]) < 3e-5, name
+    assert len(seen) >= 3 * 2 * shots
+
+
 def test_choice(monkeypatch):
     """Single-shot spirals of a brain take NUFFTs; short readouts, and voxels off a grid, take the matrix."""
     seen, (line, voxels) = counted(monkeypatch), case(64, "spiral", False)
@@ -198,7 +224,7 @@ def test_grid_encoding(shape):
     position = index * [0.003, 0.002, 0.004] + [0.05, -0.02, 0.011]
     count, k, time = len(position), 400 * (g.random((50, 3)) - 0.5), np.sort(0.03 * g.random(50))
     rate = 5 + 20 * g.random(count) + 2j * np.pi * 80 * g.standard_normal(count)
-    encoding = grid_encoding(grid_of(position), k, rate, expand_in_time(rate, time))
+    encoding = grid_encoding(grid_of(position), k, rate, expand_in_time(rate, time), [])
     x = g.standard_normal((2, count)) + 1j * g.standard_normal((2, count))
     matrix = np.exp(-2j * np.pi * position @ k.T - np.outer(rate, time))
     got = encoding(torch.from_numpy(x).to(torch.complex64))
