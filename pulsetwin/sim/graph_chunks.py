@@ -27,7 +27,8 @@ from pulsetwin.sim.graph_plan import Blocks, Plan
 from pulsetwin.sim.graph_readout_encoding import Encoding, in_workers
 from pulsetwin.sim.graph_readouts import Readout
 
-_MEMORY = 48 << 20  # bytes of a chunk's sums and matrices
+_MEMORY, _MOST = 48 << 20, 1 << 30  # bytes of a chunk's sums and matrices
+_LEAST = 8  # blocks that pay for the work on all samples that each chunk brings, unless they take `_MOST`
 _STATES = 1 << 14  # kept at a time for the adjoint, of 1 KiB each
 
 
@@ -228,9 +229,9 @@ def _chunks(problem: Problem, split: Split, orders: int) -> Iterator[tuple[slice
 
 
 def _step(layout: Layout, orders: int, longest: int) -> int:
-    """Return the number of blocks that fit in `_MEMORY`, with matrices of `longest` samples."""
-    rows = (orders + 1) * layout.rows + 3 * longest
-    return max(1, _MEMORY // max(1, rows * 2 * LANES * 4))
+    """Return the number of blocks that fit in `_MEMORY`, or `_LEAST` of them, with matrices of `longest` samples."""
+    row = max(1, (orders + 1) * layout.rows + 3 * longest) * 2 * LANES * 4
+    return max(1, _MEMORY // row, min(_LEAST, _MOST // row))
 
 
 def _new_x(layout: Layout, blocks: Blocks, orders: int) -> Tensor:

@@ -153,6 +153,7 @@ def test_chunks_and_threads_change_nothing(monkeypatch):
     weight = torch.ones(1, line.samples, dtype=torch.complex128)
     whole = gradients(line, voxels, weight, True, VALUES + MAPS)
     monkeypatch.setattr("pulsetwin.sim.graph_chunks._MEMORY", 1)
+    monkeypatch.setattr("pulsetwin.sim.graph_chunks._LEAST", 1)
     monkeypatch.setattr("pulsetwin.sim.graph_chunks._STATES", 1)
     monkeypatch.setattr("pulsetwin.sim.graph_chunks.np.sqrt", lambda x: 0 * x)
     for name, got in gradients(line, voxels, weight, True, VALUES + MAPS).items():
