@@ -15,10 +15,16 @@ from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.geometry import stated_fov, with_sequence
 from pulsetwin.sequences.readouts import PlayedReadouts, played_readouts
 from pulsetwin.sequences.seqfile import SeqFile
+from pulsetwin.sim.acquire_settings import (
+    check_receiver_delay,
+    check_settings,
+    field_of,
+    partitions,
+    without_effect,
+)
 from pulsetwin.sim.coil_array import with_coils
-from pulsetwin.sim.engines import ENGINES, choose_engine, play
+from pulsetwin.sim.engines import choose_engine, play
 from pulsetwin.sim.phantom import Phantom, Voxels
-from pulsetwin.sim.phantom_tissue import nearest_field
 from pulsetwin.sim.phantoms import phantom_by_name
 from pulsetwin.sim.timeline_from_seq import as_seq_file, timeline_from_seq
 
@@ -29,7 +35,7 @@ RAS_OF_GRADIENTS = np.diag([1.0, -1.0, 1.0])
 """Directions of the gradients x, y, z in RAS, as columns: right, back, head, as the Siemens interpreter plays them."""
 _NOISE_SAMPLES = 16384
 _LEFT_OUT = 1e-3  # share of the magnetisation above which a scan says that states are missing
-_SPINS = 256
+_SPINS, _CORRELATION, _FIELD = 256, 0.2, 3.0
 
 
 def acquire(
@@ -39,12 +45,12 @@ def acquire(
     *,
     coils: int | None = None,
     snr: float | None = None,
-    noise_correlation: float = 0.2,
+    noise_correlation: float | None = None,
     receiver_delay: float = 0.0,
     gradient_delay: tuple[float, float, float] = (0.0, 0.0, 0.0),
     engine: str = "auto",
     tol: float | None = None,
-    spins: int = _SPINS,
+    spins: int | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> RawData:
@@ -57,63 +63,80 @@ def acquire(
     phantom
         The object, centred in the magnet: its x, y, z are RAS, while the gradient y points to the back.
     scanner
-        Its field strength counts for offsets in ppm; by default the sequence's definition ``B0``.
+        Its field strength counts for offsets in ppm; by default the sequence's definition ``B0``. Where both are
+        known, they may differ by a tenth.
     coils
-        Channels of an array around the phantom; by default the sensitivities of `phantom`.
+        Channels of an array around the phantom, 1 to 32; by default the sensitivities of `phantom`.
     snr
         Root-mean-square signal-to-noise ratio of the object's voxels (signal over the standard deviation of the noise's
-        real part) in an image of one sample per voxel, combined by the sensitivities. No noise and no noise scan if
-        None.
+        real part) in an image of one sample per voxel, combined by the sensitivities. If None, there is no noise, no
+        noise scan, and none of the readouts that the `.seq` labels as noise.
     noise_correlation
-        Correlation of the noise of neighbouring channels, falling with its powers from channel to channel.
+        Correlation of the noise of neighbouring channels, falling with its powers from channel to channel; 0.2 by
+        default. Not without `snr`.
     receiver_delay
-        How much later than the `.seq` says the receiver samples [s]: ghosts of an echo-planar scan.
+        How much later than the `.seq` says the receiver samples [s]: ghosts of an echo-planar scan. Samples stay within
+        their blocks.
     gradient_delay
         How much later than the `.seq` says the gradients along the scanner's x, y, z play, relative to pulses and
-        receiver [s]. The trajectory of the raw data remains that of the `.seq`.
+        receiver [s], each less than 1 ms. The trajectory of the raw data remains that of the `.seq`.
     engine
         ``auto``, ``graphs`` or ``isochromats``, see `choose_engine`.
     tol
-        Relative error allowed to the graphs; all states are kept if None.
+        Relative error allowed to the graphs; all states are kept if None. Not with isochromats.
     spins
-        Spins per voxel of the isochromats.
+        Spins per voxel of the isochromats, 256 by default. Not with graphs.
     seed
-        Of the noise and of the spins' places.
+        Of the noise and of the spins' places, 0 or more and less than 2^63.
     progress
         Called with work done, its total and what is done.
 
     Returns
     -------
     RawData
-        With the engine and the reason for it in ``header``.
+        With the engine and the reason for it in ``header``, and in ``warnings`` which settings had no effect on the
+        engine that was chosen for the sequence.
 
     Raises
     ------
     ProtocolError
-        If a setting is out of range or the sequence cannot be simulated.
+        If a setting is out of range or cannot act, there is no signal for `snr`, or the sequence cannot be simulated.
     """
-    _check(snr, noise_correlation, engine)
+    check_settings(
+        engine=engine, coils=coils, snr=snr, noise_correlation=noise_correlation, gradient_delay=gradient_delay,
+        tol=tol, spins=spins, seed=seed,
+    )  # fmt: skip
     seq = as_seq_file(sequence)
     played = played_readouts(seq)
     if not len(played):
         raise ProtocolError("the sequence has no acquisition: there is nothing to measure")
+    if snr is None and _is_noise(played).all():
+        raise ProtocolError("all acquisitions of the sequence are labelled as noise, and there is none: give snr")
+    check_receiver_delay(seq, receiver_delay)
+    field = field_of(seq, scanner)
     phantom = phantom if coils is None else with_coils(phantom, coils)
     delayed = replace(seq, adc=replace(seq.adc, delay=seq.adc.delay + receiver_delay)) if receiver_delay else seq
-    field = scanner.field_strength if scanner else None
     timeline = timeline_from_seq(delayed, field_strength=field, gradient_delay=gradient_delay)
     voxels = along_gradients(phantom.voxels())
     choice = choose_engine(timeline, phantom, voxels, engine)
-    signal, facts = play(timeline, voxels, choice, tol=tol, spins=spins, seed=seed, progress=progress)
+    spread = {"spins": _SPINS if spins is None else spins, "seed": seed}
+    signal, facts = play(timeline, voxels, choice, tol=tol, **spread, progress=progress)
     rng = np.random.default_rng(seed)
-    groups = _groups(played, signal.numpy())
+    groups = _groups(played, signal.numpy(), with_noise=snr is not None)
     noise, noise_dwell = None, float(groups[0].dwell[0])
     if snr is not None:
-        mixing = _noise_mixing(groups, phantom, snr, noise_correlation)
+        correlation = _CORRELATION if noise_correlation is None else noise_correlation
+        mixing = _noise_mixing(groups, phantom, snr, correlation)
         groups = tuple(_with_noise(group, rng, mixing, noise_dwell) for group in groups)
         noise = (mixing @ _white(rng, (len(mixing), _NOISE_SAMPLES))).astype(np.complex64)
     where = Geometry(phantom.fov, phantom.grid[::-1], RAS_OF_GRADIENTS, np.zeros((1, 3)), "HFS")
     events = np.nonzero(~_is_noise(played))[0]
     groups, where, notes = with_sequence(groups, where, played, events)
+    notes = [*notes, *(f"{idle}: it had no effect" for idle in without_effect(choice.engine, tol, spins))]
+    if snr is None and _is_noise(played).any():
+        notes.append(
+            f"{_is_noise(played).sum()} readouts labelled as noise were left out: there is no noise without snr"
+        )
     if facts.get("magnetisation_left_out", 0) > _LEFT_OUT:
         share = 100 * facts["magnetisation_left_out"]
         notes = [*notes, f"the graph leaves out states of up to {share:.1f} % of the magnetisation after a pulse"]
@@ -121,8 +144,8 @@ def acquire(
         "vendor": "pulsetwin", "sequence": "pulseq", "signature": seq.signature or "", "engine": choice.engine,
         "engine_reason": choice.why, "seed": seed, **facts,
     }  # fmt: skip
-    if scanner is not None:
-        header["field_strength"] = scanner.field_strength
+    if field is not None:
+        header["field_strength"] = field
     return RawData(groups, noise, noise_dwell, where, seq.definitions, header, tuple(notes))
 
 
@@ -134,8 +157,8 @@ def along_gradients(voxels: Voxels) -> Voxels:
     return replace(voxels, position=voxels.position @ voxels.position.new_tensor(RAS_OF_GRADIENTS))
 
 
-def phantom_for(seq: SeqFile, name: str, matrix: int, scanner: Scanner) -> Phantom:
-    """Return a phantom that fills the field of view of `seq`, as deep as its partitions.
+def phantom_for(seq: SeqFile, name: str, matrix: int, scanner: Scanner | None = None) -> Phantom:
+    """Return a phantom that fills the field of view of `seq`, with as many voxels along z as its k-space resolves.
 
     Parameters
     ----------
@@ -146,22 +169,34 @@ def phantom_for(seq: SeqFile, name: str, matrix: int, scanner: Scanner) -> Phant
     matrix
         Voxels along x and along y.
     scanner
-        Its field strength counts.
+        Its field strength counts; by default that of the sequence's definition ``B0``, or else 3 T.
+
+    Raises
+    ------
+    ProtocolError
+        If the phantom is not known, or has no values at the field strength; or if that of the scanner is not the
+        sequence's.
     """
     fov = stated_fov(seq.definitions) or (0.22, 0.22, 0.005)
-    origin = played_readouts(seq).origin
-    partitions = round(float(np.ptp(origin[:, 2])) * fov[2]) + 1 if len(origin) else 1
-    return phantom_by_name(name, (partitions, matrix, matrix), fov, nearest_field(scanner.field_strength))
+    field = field_of(seq, scanner) or _FIELD
+    grid = partitions(played_readouts(seq), fov[2]), matrix, matrix
+    try:
+        return phantom_by_name(name, grid, fov, field)
+    except ProtocolError as error:
+        phantom_by_name(name, grid, fov, _FIELD)  # raises again if it is not for the field
+        whose = f"scanner {scanner.name}" if scanner else f"definition B0 of {seq.path}"
+        raise ProtocolError(f"phantom {name}: {error} (the field is that of {whose}; --scanner chooses it)") from None
 
 
-def _groups(played: PlayedReadouts, signal: np.ndarray) -> tuple[Readouts, ...]:
-    """Return readouts of equal length, those with most samples first."""
+def _groups(played: PlayedReadouts, signal: np.ndarray, with_noise: bool) -> tuple[Readouts, ...]:
+    """Return readouts of equal length, those with most samples first; those labelled as noise are empty or left out."""
     start = np.concatenate(([0], np.cumsum(played.num_samples)))
-    heard = np.repeat(~_is_noise(played), played.num_samples)
-    signal = np.where(heard, signal, 0).astype(np.complex64)
+    silent = _is_noise(played)
+    signal = np.where(np.repeat(~silent, played.num_samples), signal, 0).astype(np.complex64)
+    kept = np.nonzero(~silent | with_noise)[0]
     groups = []
-    for length in np.unique(played.num_samples):
-        events = np.nonzero(played.num_samples == length)[0]
+    for length in np.unique(played.num_samples[kept]):
+        events = kept[played.num_samples[kept] == length]
         index = start[events][:, None] + np.arange(length)
         groups.append(played.readouts(events, np.ascontiguousarray(signal[:, index].swapaxes(0, 1))))
     return tuple(sorted(groups, key=lambda group: -len(group) * group.samples.shape[2]))
@@ -173,8 +208,11 @@ def _is_noise(played: PlayedReadouts) -> np.ndarray:
 
 def _noise_mixing(groups: tuple[Readouts, ...], phantom: Phantom, snr: float, correlation: float) -> np.ndarray:
     """Return the matrix that turns white noise into that of the channels, ``[coil, coil]``."""
+    energy = _mean_energy(groups, np.array(phantom.fov))
+    if not energy > 0:
+        raise ProtocolError(f"snr {snr:g}: the readouts hold no signal to have noise of this ratio: leave it out")
     filled = float((phantom.proton_density > 0).double().mean())
-    level = np.sqrt(_mean_energy(groups, np.array(phantom.fov)) / filled) / snr
+    level = np.sqrt(energy / filled) / snr
     channel = np.arange(groups[0].coils)
     covariance = correlation ** np.abs(channel[:, None] - channel)
     return np.asarray(level * np.linalg.cholesky(covariance))
@@ -202,12 +240,3 @@ def _with_noise(group: Readouts, rng: np.random.Generator, mixing: np.ndarray, n
 
 def _white(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
-
-
-def _check(snr: float | None, correlation: float, engine: str) -> None:
-    if engine not in ENGINES:
-        raise ProtocolError(f"engine {engine!r} is none of {', '.join(ENGINES)}")
-    if snr is not None and not 0 < snr < float("inf"):
-        raise ProtocolError(f"snr {snr} is not positive: leave it out for a scan without noise")
-    if not 0 <= correlation < 1:
-        raise ProtocolError(f"noise_correlation {correlation}: give 0 or more and less than 1")

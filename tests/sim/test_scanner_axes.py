@@ -124,7 +124,8 @@ def test_a_slice_further_along_y_lies_further_back(engine):
     """The geometry says so, and the spins there are those that answer."""
     sequence = coronal_slice(30e-3)
     front, back = (point((1, 61, 1), (1e-3, 1e-3, 1e-3), (0, place, 0)) for place in (30, -30))
-    raw, silent = (acquire(sequence, spin, engine=engine, spins=1) for spin in (back, front))
+    spins = 1 if engine == "isochromats" else None
+    raw, silent = (acquire(sequence, spin, engine=engine, spins=spins) for spin in (back, front))
     heard, rest = (np.abs(one.groups[0].samples).mean() for one in (raw, silent))
     assert heard == pytest.approx(1, abs=0.02)
     assert rest < 0.02

@@ -1,0 +1,76 @@
+"""The verb `simulate`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pulsetwin.cli.files import existing, scanner, writable
+from pulsetwin.errors import ProtocolError
+from pulsetwin.progress import bar
+
+if TYPE_CHECKING:
+    from pulsetwin.rawdata import RawData
+    from pulsetwin.scanner import Scanner
+    from pulsetwin.sequences.seqfile import SeqFile
+
+_TWIX, _MRD = (".dat",), (".h5", ".mrd")
+_SCANNER = "siemens-prisma"
+
+
+def simulate(options: argparse.Namespace) -> int:
+    """Play a `.seq` on a phantom and write the raw data that a scanner would."""
+    path = existing(options.seq)
+    writable(options.output, (path, options.phantom, options.scanner or path), force=options.force)
+    suffix = Path(options.output).suffix.lower()
+    if suffix not in _TWIX + _MRD:
+        raise ProtocolError(f"{options.output}: raw data are written as .dat (TWIX), .h5 or .mrd (MRD): name one")
+    from pulsetwin.sequences.seqfile import read_seq
+    from pulsetwin.sim.acquire import acquire, phantom_for
+
+    seq = read_seq(path)
+    played_by = _scanner(options.scanner, seq)
+    phantom = phantom_for(seq, options.phantom, options.matrix, played_by)
+    raw = acquire(
+        seq,
+        phantom,
+        played_by,
+        coils=options.coils,
+        snr=options.snr,
+        receiver_delay=options.receiver_delay,
+        gradient_delay=tuple(options.gradient_delay),
+        engine=options.engine,
+        tol=options.tol,
+        spins=options.spins,
+        seed=options.seed,
+        progress=bar(),
+    )
+    _write(raw, options.output, suffix in _MRD, options.force)
+    voxels = " x ".join(str(n) for n in phantom.grid[::-1])
+    sys.stdout.write(
+        f"scan     {options.output}  ({sum(len(group) for group in raw.groups)} readouts, coils: {raw.coils})\n"
+        f"phantom  {options.phantom}  ({voxels} voxels)\n"
+        f"engine   {raw.header['engine']}: {raw.header['engine_reason']}\n"
+    )
+    sys.stderr.write("".join(f"warning: {' '.join(warning.split())}\n" for warning in raw.warnings))
+    return 0
+
+
+def _scanner(name: str | None, seq: SeqFile) -> Scanner | None:
+    """Return the scanner asked for; if none is, none for a `.seq` that states its field, and a default for others."""
+    from pulsetwin.sim.acquire_settings import stated_field
+
+    if name is None and stated_field(seq) is not None:
+        return None
+    return scanner(name or _SCANNER)
+
+
+def _write(raw: RawData, output: str, as_mrd: bool, force: bool) -> None:
+    """Write a scan in the format that its name says."""
+    if as_mrd:
+        from pulsetwin.export.mrd import write
+    else:
+        from pulsetwin.export.twix import write
+    write(raw, output, force=force)
