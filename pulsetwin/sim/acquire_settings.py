@@ -64,6 +64,8 @@ def check_receiver_delay(seq: SeqFile, delay: float) -> None:
     delay
         How much later than `seq` says the receiver samples [s].
     """
+    if delay == 0:
+        return
     block = np.nonzero(seq.events[:, ADC] != NONE)[0]
     adc = seq.events[block, ADC]
     first = seq.adc.delay[adc] + 0.5 * seq.adc.dwell[adc]
