@@ -18,6 +18,7 @@ from pulsetwin.sim.timeline import Timeline
 
 _PROBES, _RANKED, _MEASURED, _TRIALS = 4, 1024, 16384, 8
 _ROUNDING = 2e-6  # of the fused kernel
+_NEAR, _NEXT = 0.4, 0.7  # of the tolerance: an error that is near enough, and what the next trial aims at
 
 
 def state_signals(
@@ -53,8 +54,8 @@ def select_by_error(
     """Return the graph without the states of least signal, and the relative error, at most `tol`, that this makes.
 
     States are dropped as `state_signals` ranks them on at most 1024 voxels. The error is then measured on all voxels,
-    or 16384 of them if there are more, and fewer are dropped if it exceeds `tol`. Voxels are picked evenly along their
-    T2, so that the few of fluid count too, in which many states live on.
+    or 16384 of them if there are more; fewer are dropped if it exceeds `tol`, and more if it is far below. Voxels are
+    picked evenly along their T2, so that the few of fluid count too, in which many states live on.
 
     Parameters
     ----------
@@ -73,15 +74,22 @@ def select_by_error(
     some = _sampled(voxels, rotations, seed, _MEASURED)
     signal = fused_signal(graph, line, *some)
     norm, budget = float(signal.norm()), tol
+    best, least, good, bad = graph, 0.0, 0.0, np.inf
     for _ in range(_TRIALS if norm > 0 else 0):
         keep = np.ones(graph.states, dtype=bool)
         keep[order[: int(np.searchsorted(lost, budget, "right"))]] = False
         less = select_states(graph, keep, sampled_rows(timeline))
         error = float((fused_signal(less, line, *some) - signal).norm()) / norm
         if error <= tol - _ROUNDING:
-            return less, error
-        budget *= 0.7 * (tol - _ROUNDING) / error
-    return graph, 0.0
+            best, least, good = less, error, budget
+            if error > _NEAR * tol:
+                break
+        else:
+            bad = budget
+        budget *= _NEXT * (tol - _ROUNDING) / max(error, tol / 10)
+        if good and not good < budget < bad:
+            budget = np.sqrt(good * bad) if bad < np.inf else 2 * good
+    return best, least
 
 
 def _sampled(
