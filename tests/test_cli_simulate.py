@@ -138,6 +138,12 @@ def test_a_scanner_of_another_field_is_refused(capsys, tmp_path):
         assert part in told
 
 
+def test_a_sequence_of_a_field_without_tissue_values_is_told(capsys, tmp_path):
+    told = fails(capsys, "simulate", with_field(tmp_path, 9.4), *SMALL, "-o", str(tmp_path / "scan.dat"))
+    for part in ("no tissue values", "definition B0", "NIfTI"):
+        assert part in told
+
+
 @pytest.mark.parametrize(
     ("phantom", "preset"), [("brain", "bruker-biospec-94"), ("vials", "bruker-biospec-94"), ("nist", "siemens-terra")]
 )

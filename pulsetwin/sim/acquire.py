@@ -184,8 +184,8 @@ def phantom_for(seq: SeqFile, name: str, matrix: int, scanner: Scanner | None = 
         return phantom_by_name(name, grid, fov, field)
     except ProtocolError as error:
         phantom_by_name(name, grid, fov, _FIELD)  # raises again if it is not for the field
-        whose = f"scanner {scanner.name}" if scanner else f"definition B0 of {seq.path}"
-        raise ProtocolError(f"phantom {name}: {error} (the field is that of {whose}; --scanner chooses it)") from None
+        whose = f"scanner {scanner.name}; choose another (--scanner)" if scanner else f"the definition B0 of {seq.path}"
+        raise ProtocolError(f"phantom {name}: {error}, or give a NIfTI phantom; the field is that of {whose}") from None
 
 
 def _groups(played: PlayedReadouts, signal: np.ndarray, with_noise: bool) -> tuple[Readouts, ...]:
