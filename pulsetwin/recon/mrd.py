@@ -218,10 +218,14 @@ def _noise(path: Path, group: str, head: np.ndarray, noise: np.ndarray) -> tuple
     if not noise.any():
         return None, 0.0
     first = head[np.argmax(noise)]
-    fields = ("number_of_samples", "active_channels")
+    fields = ("active_channels", "sample_time_us")
     pick = np.nonzero(noise & np.all([head[f] == first[f] for f in fields], axis=0))[0]
-    values = MrdSamples(path, group, pick, int(first["active_channels"]), int(first["number_of_samples"]))[:]
-    return np.moveaxis(values, 0, 1).reshape(values.shape[1], -1), 1e-6 * float(first["sample_time_us"])
+    length = head["number_of_samples"][pick]
+    parts = [
+        _samples(path, group, pick[length == n], head[pick[length == n]])[:] for n in dict.fromkeys(length.tolist())
+    ]
+    values = [np.moveaxis(part, 0, 1).reshape(part.shape[1], -1) for part in parts]
+    return np.concatenate(values, axis=1), 1e-6 * float(first["sample_time_us"])
 
 
 def _geometry(header, encoding, head: np.ndarray) -> Geometry:
