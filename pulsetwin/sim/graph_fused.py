@@ -6,6 +6,8 @@ voxels again.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -42,11 +44,13 @@ def fused_signal(
     progress
         Called with voxels done, their number and what is done.
     """
-    paths = paths_of(timeline)
     wanted = Wanted(k=timeline.moment.requires_grad, time=timeline.duration.requires_grad)
-    layout = graph_layout(graph, timeline, paths, voxels.size, voxels.shape, wanted.k and torch.is_grad_enabled())
-    tables = _tables(timeline, rotations)
-    values = _values(timeline, paths, voxels, rotations)
+    with _one_thread():
+        paths = paths_of(timeline)
+        slopes = wanted.k and torch.is_grad_enabled()
+        layout = graph_layout(graph, timeline, paths, voxels.size, voxels.shape, slopes)
+        tables = _tables(timeline, rotations)
+        values = _values(timeline, paths, voxels, rotations)
     received = _Received.apply(graph, layout, timeline.samples, tables, wanted, progress, *values)
     phase = timeline.sample_phase
     return received * torch.polar(torch.ones_like(phase), phase).to(torch.complex64)
@@ -64,13 +68,24 @@ def state_gradients(
     cotangents
         Complex ``[n, coil, sample]``.
     """
-    with torch.no_grad():
+    with torch.no_grad(), _one_thread():
         paths = paths_of(timeline)
         layout = graph_layout(graph, timeline, paths, voxels.size, voxels.shape, False)
         values = _values(timeline, paths, voxels, rotations)
         problem = _problem(graph, layout, timeline.samples, _tables(timeline, rotations), values)
     found = [graph_gradients_in_chunks(problem, one, Wanted(states=True)).sums.state for one in cotangents]
     return np.stack(found)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread: tables are so small that waking others takes longer than they save."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
 
 
 class _Received(torch.autograd.Function):
@@ -92,7 +107,8 @@ class _Received(torch.autograd.Function):
         wanted = ctx.wanted._replace(maps=any(needed[5:7]), coils=needed[9])
         problem = _problem(ctx.graph, ctx.layout, ctx.samples, ctx.tables, ctx.saved_tensors)
         found = graph_gradients_in_chunks(problem, signal_bar.contiguous(), wanted)
-        row, sample = _path_gradients(ctx.graph, ctx.layout, found)
+        with _one_thread():
+            row, sample = _path_gradients(ctx.graph, ctx.layout, found)
         own = (*(torch.from_numpy(part) for part in found.sums[:3]), row, sample)
         maps = (torch.from_numpy(part) for part in (*found.maps, found.coils))
         return None, None, None, None, None, None, *own, *maps
