@@ -6,9 +6,11 @@ distinct readout and coil, one matrix product or a few NUFFTs turn them into the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import numba
 import numpy as np
@@ -29,6 +31,7 @@ from pulsetwin.sim.graph_readouts import Readout
 
 _MEMORY, _MOST = 48 << 20, 1 << 30  # bytes of a chunk's sums and matrices
 _LEAST = 8  # blocks that pay for the work on all samples that each chunk brings, unless they take `_MOST`
+Result = TypeVar("Result")
 _STATES = 1 << 14  # kept at a time for the adjoint, of 1 KiB each
 
 
@@ -65,10 +68,10 @@ class Gradients:
 
 def graph_signal_in_chunks(problem: Problem, progress: Progress = silent) -> Tensor:
     """Return the signal, complex64 ``[coil, sample]``."""
-    signal = torch.zeros(len(problem.coils), problem.samples, dtype=torch.complex64)
-    plan, layout = problem.plan, problem.layout
-    split = _split(problem, 1)
-    for part, blocks in _chunks(problem, split, 1):
+    plan, layout, voxels = problem.plan, problem.layout, LANES * len(problem.blocks.tissue)
+    split, done = _split(problem, 1), [0]
+
+    def add(signal: Tensor, part: slice, blocks: Blocks) -> None:
         x = _new_x(layout, blocks, 1)
         in_workers(len(blocks.tissue), run_blocks, plan, blocks, x.numpy(), _widest(plan))
         for readout, encodings in split.encodings(blocks, part, problem.coils[:, part]):
@@ -76,24 +79,28 @@ def graph_signal_in_chunks(problem: Problem, progress: Progress = silent) -> Ten
             for coil, encoding in enumerate(encodings()):
                 seen = encoding(rows) * readout.weight
                 signal[coil].index_add_(0, readout.sample.flatten(), seen.flatten())
-        blocks_done = min(part.stop, len(problem.blocks.tissue))
-        progress(LANES * blocks_done, LANES * len(problem.blocks.tissue), "simulating voxels")
-    return signal
+        done[0] += LANES * len(blocks.tissue)
+        progress(done[0], voxels, "simulating voxels")
+
+    empty = partial(torch.zeros, len(problem.coils), problem.samples, dtype=torch.complex64)
+    return torch.stack(_over_chunks(problem, split, 1, empty, add)).sum(0)
 
 
 def graph_gradients_in_chunks(problem: Problem, signal_bar: Tensor, wanted: Wanted) -> Gradients:
     """Return the gradients of ``Re sum(conj(signal_bar) signal)``, for `signal_bar` complex64 ``[coil, sample]``."""
-    plan, layout, workers = problem.plan, problem.layout, numba.get_num_threads()
-    moments = _moments(problem, wanted)
-    sums = [_zero_sums(problem, wanted) for _ in range(workers)]
-    maps = Blocks(*(np.zeros_like(part) for part in problem.blocks))
-    coil_bar, sample_bar = np.zeros_like(problem.coils), torch.zeros(problem.samples, 4, dtype=torch.float64)
+    plan, layout, moments = problem.plan, problem.layout, _moments(problem, wanted)
+    maps, coil_bar = Blocks(*(np.zeros_like(part) for part in problem.blocks)), np.zeros_like(problem.coils)
     tables = wanted.k or wanted.time
     received = tables or wanted.maps or wanted.coils
     orders = 4 if (moments.order > 0).any() else 1
     split = _split(problem, orders + 1)
-    for part, blocks in _chunks(problem, split, orders + 1):
-        bars = Blocks(*(values[part] for values in maps))
+
+    def new() -> tuple[list[Sums], Tensor]:
+        sums = [_zero_sums(problem, wanted) for _ in range(numba.get_num_threads())]
+        return sums, torch.zeros(problem.samples, 4, dtype=torch.float64)
+
+    def add(result: tuple[list[Sums], Tensor], part: slice, blocks: Blocks) -> None:
+        (sums, sample_bar), bars = result, Blocks(*(values[part] for values in maps))
         readouts = split.encodings(blocks, part, problem.coils[:, part])
         x, x_bar = _new_x(layout, blocks, orders), _x_bar(layout, readouts, len(blocks.tissue), signal_bar)
         in_workers(
@@ -108,8 +115,41 @@ def graph_gradients_in_chunks(problem: Problem, signal_bar: Tensor, wanted: Want
                     _add_to_samples(sample_bar, readout, blocks, rows, encoding, seen_bar.conj(), wanted)
                 if wanted.maps or wanted.coils:
                     encoding.add_gradients(seen_bar * readout.weight, rows[0], coil_bar[coil, part], bars)
-    whole = Sums(*(np.sum(member, 0) for member in zip(*sums, strict=True)))
-    return Gradients(whole, maps, coil_bar, sample_bar)
+
+    results = _over_chunks(problem, split, orders + 1, new, add)
+    whole = Sums(*(np.sum(member, 0) for member in zip(*(one for sums, _ in results for one in sums), strict=True)))
+    return Gradients(whole, maps, coil_bar, torch.stack([sample_bar for _, sample_bar in results]).sum(0))
+
+
+def _over_chunks(
+    problem: Problem, split: Split, orders: int, new: Callable[[], Result], add: Callable[[Result, slice, Blocks], None]
+) -> list[Result]:
+    """Return results of threads, as many as numba is allowed, to which each has added its chunks.
+
+    All that a thread calls stays in it. Long readouts are better shared out within a chunk, as large as can be.
+    """
+    workers = 1 if split.grid is not None else numba.get_num_threads()
+    chunks = list(_chunks(problem, split, orders, workers))
+    workers, threads = min(workers, len(chunks)), torch.get_num_threads()
+
+    def run(worker: int) -> Result:
+        result = new()
+        for part, blocks in chunks[worker::workers]:
+            add(result, part, blocks)
+        return result
+
+    def alone(worker: int) -> Result:
+        torch.set_num_threads(1)
+        numba.set_num_threads(1)
+        return run(worker)
+
+    if workers <= 1:
+        return [run(0)]
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(alone, range(workers)))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _reverse(
@@ -220,9 +260,10 @@ def _split(problem: Problem, orders: int) -> Split:
     return split_readouts(problem.layout.readouts, problem.blocks, len(problem.coils), step)
 
 
-def _chunks(problem: Problem, split: Split, orders: int) -> Iterator[tuple[slice, Blocks]]:
-    """Yield chunks of blocks that fit in `_MEMORY` with `orders` copies of the sums."""
+def _chunks(problem: Problem, split: Split, orders: int, workers: int) -> Iterator[tuple[slice, Blocks]]:
+    """Yield chunks of blocks that fit in `_MEMORY` with `orders` copies of the sums, for as many `workers` at least."""
     step = _step(problem.layout, orders, max((len(readout.place) for readout in split.short), default=0))
+    step = min(step, -(-len(problem.blocks.tissue) // workers))
     for begin in range(0, len(problem.blocks.tissue), step):
         part = slice(begin, begin + step)
         yield part, Blocks(*(values[part] for values in problem.blocks))
