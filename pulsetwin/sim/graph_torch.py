@@ -103,7 +103,7 @@ class _Row:
 
 def graph_signal(
     graph: Graph, tables: Tables, timeline: Timeline, voxels: Voxels, dtype: torch.dtype = torch.complex64,
-    probes: list[Tensor] | None = None, rotations: PulseRotations | None = None,
+    rotations: PulseRotations | None = None,
 ) -> Tensor:  # fmt: skip
     """Return the signal of a graph, complex `dtype` ``[coil, sample]`` on the device of the voxels.
 
@@ -113,9 +113,6 @@ def graph_signal(
         The graph, its tables for this timeline and the voxels' size and shape, the timeline, and the voxels.
     dtype
         ``torch.complex64`` or ``torch.complex128``.
-    probes
-        If given, every repetition's amplitudes after its pulse ``[state, 1, voxel]`` are appended to it, for gradients
-        to be taken; the first are a leaf of the autograd graph. All voxels are then one chunk.
     rotations
         Of finite pulses; without them, all pulses are instantaneous.
     """
@@ -124,14 +121,14 @@ def graph_signal(
     finite = [-1] * timeline.pulses if rotations is None else rotations.table.tolist()
     rows = _rows(graph, tables, timeline, device, finite)
     taped = torch.is_grad_enabled() and _carry_gradients(timeline, tissue)
-    step = len(voxels) if probes is not None else _chunk(graph, tables, len(voxels), taped, dtype)
+    step = _chunk(graph, tables, len(voxels), taped, dtype)
     signal = torch.zeros(len(voxels.coils), timeline.samples, dtype=dtype, device=device)
     for begin in range(0, len(voxels), step):
         some = tissue.chunk(slice(begin, begin + step))
         if taped and step < len(voxels):
-            signal = signal + checkpoint(_chunk_signal, rows, tables, some, timeline.samples, None, use_reentrant=False)
+            signal = signal + checkpoint(_chunk_signal, rows, tables, some, timeline.samples, use_reentrant=False)
         else:
-            signal = signal + _chunk_signal(rows, tables, some, timeline.samples, probes)
+            signal = signal + _chunk_signal(rows, tables, some, timeline.samples)
     phase = timeline.sample_phase.to(device)
     return signal * torch.polar(torch.ones_like(phase), phase).to(dtype)
 
@@ -197,9 +194,7 @@ def _slots(graph: Graph, row: int, shifts: Tensor | None, device: torch.device) 
             yield _Slot(to_plus, factor, torch.from_numpy(table).to(device), shift)
 
 
-def _chunk_signal(
-    rows: list[_Row], tables: Tables, tissue: Tissue, samples: int, probes: list[Tensor] | None
-) -> Tensor:
+def _chunk_signal(rows: list[_Row], tables: Tables, tissue: Tissue, samples: int) -> Tensor:
     """Return the signal ``[coil, sample]`` of the voxels of `tissue`, without the receiver's phase.
 
     Amplitudes are ``[state, order, voxel]``. Where paths of different gradients meet, order 0 is followed by the first
@@ -211,9 +206,6 @@ def _chunk_signal(
     groups = []
     for row in rows:
         amplitude = _pulse(amplitude, row, tissue)
-        if probes is not None:
-            amplitude = amplitude.detach().requires_grad_() if not probes else amplitude
-            probes.append(amplitude)
         if row.groups:
             groups.append(_emitted(amplitude, row, tissue))
         amplitude = _evolved(amplitude, row, tissue)
