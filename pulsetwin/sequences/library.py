@@ -1,0 +1,31 @@
+"""The sequences that can be designed, by name: each is a module with a `Protocol` and a `build`."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from types import ModuleType
+
+from pulsetwin.errors import ProtocolError
+
+NAMES = ("flash",)
+
+
+def sequence_named(name: str) -> ModuleType:
+    """Return the module of a sequence.
+
+    Raises
+    ------
+    ProtocolError
+        If there is none; the nearest name is told.
+    """
+    if name not in NAMES:
+        near = difflib.get_close_matches(name, NAMES, 1, 0.4)
+        hint = f", did you mean {near[0]}?" if near else ""
+        raise ProtocolError(f"no sequence {name!r}{hint}; there are {', '.join(NAMES)}")
+    return import_module(f"pulsetwin.sequences.{name}")
+
+
+def summary(name: str) -> str:
+    """Return what a sequence is, in a line."""
+    return (sequence_named(name).__doc__ or "").strip().splitlines()[0]
