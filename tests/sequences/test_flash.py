@@ -55,7 +55,7 @@ def test_times_and_places(te, tr):
 def test_phases_and_labels(tmp_path):
     protocol = Protocol(matrix=(16, 8, 1), slices=2, dummies=1, rf_spoiling=math.radians(117))
     seq = build(protocol, PRISMA)
-    n = np.arange(2 * (8 + 1))
+    n = np.repeat(np.arange(8 + 1), 2)  # each slice by itself
     wanted = np.radians(117) * n * (n + 1) / 2
     blocks = [seq.get_block(i) for i in seq.block_events]
     adc = np.array([block.adc.phase_offset for block in blocks if block.adc is not None])
