@@ -8,6 +8,7 @@ import numpy as np
 
 from pulsetwin.export.findings import ERROR, WARNING, CheckReport, Finding, at_blocks
 from pulsetwin.export.limits import amplitude_findings
+from pulsetwin.export.nerve_stimulation import nerve_findings
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.events import NONE
 from pulsetwin.sequences.labels import evaluate
@@ -28,8 +29,8 @@ _RASTERS = (
 def check(seq: SeqFile | str | Path, scanner: Scanner) -> CheckReport:
     """Check whether `scanner` can play `seq`.
 
-    Each rule that is broken gives one finding, at its worst block. Nerve stimulation, mechanical resonances and RF
-    power are not part of it.
+    Each rule that is broken gives one finding, at its worst block. Nerve stimulation takes the sequence's x, y and z as
+    the axes of the scanner.
 
     Parameters
     ----------
@@ -40,6 +41,7 @@ def check(seq: SeqFile | str | Path, scanner: Scanner) -> CheckReport:
     """
     seq = seq if isinstance(seq, SeqFile) else read_seq(seq)
     amplitudes, peaks = amplitude_findings(seq, scanner)
+    nerves, nerve_peaks = nerve_findings(seq, scanner)
     findings = [
         *_file(seq),
         *_declared_rasters(seq, scanner),
@@ -48,10 +50,11 @@ def check(seq: SeqFile | str | Path, scanner: Scanner) -> CheckReport:
         *_gradient_times(seq, scanner),
         *_adc(seq, scanner),
         *amplitudes,
+        *nerves,
         *_labels(seq),
     ]
     findings.sort(key=lambda finding: finding.severity != ERROR)
-    return CheckReport(f"{scanner.vendor} {scanner.name}", tuple(findings), peaks)
+    return CheckReport(f"{scanner.vendor} {scanner.name}", tuple(findings), {**peaks, **nerve_peaks})
 
 
 def _file(seq: SeqFile) -> list[Finding]:
