@@ -37,18 +37,25 @@ class Line:
 
 
 def line(samples: int, fov: float, bandwidth: float, oversampling: int, scanner: Scanner) -> Line:
-    """Return the readout of a line of `samples` over `fov` [m] at `bandwidth` [Hz] per pixel."""
+    """Return the readout of a line of `samples` over `fov` [m] at `bandwidth` [Hz] per pixel.
+
+    Sample ``n / 2`` is in the middle of the gradient, so that k is 0 there in each echo of a train too. For this the
+    dwell time is a multiple of twice the raster of RF, where it is not shorter than that.
+    """
     opts, raster = scanner.opts, max(scanner.gradient_raster, scanner.block_raster)
     count = samples * oversampling
-    dwell = whole(1 / (bandwidth * count), scanner.adc_raster)
+    step = max(2 * scanner.rf_raster, scanner.adc_raster)
+    dwell = 1 / (bandwidth * count)
+    dwell = whole(dwell, step if dwell >= step else scanner.adc_raster)
     amplitude = samples / fov / (count * dwell)
-    ramp = pp.make_trapezoid("x", amplitude=amplitude, flat_time=up(count * dwell, raster), system=opts).rise_time
-    flat = up(count * dwell + 2 * max(scanner.adc_dead_time - ramp, 0.0), raster)
+    window = (count + 1) * dwell  # samples lie in the middle of their dwell times
+    ramp = pp.make_trapezoid("x", amplitude=amplitude, flat_time=up(window, raster), system=opts).rise_time
+    spare = max(scanner.adc_dead_time + scanner.rf_raster - ramp, 0.0)
+    flat = up(window + 2 * spare, 2 * raster)
     read = pp.make_trapezoid("x", amplitude=amplitude, flat_time=flat, system=opts)
-    late = whole(read.rise_time + (flat - count * dwell) / 2, scanner.rf_raster)
-    adc = pp.make_adc(count, dwell=dwell, delay=max(late, scanner.adc_dead_time), system=opts)
-    echo = adc.delay + (count / 2 + 0.5) * dwell  # samples lie in the middle of their dwell times
-    return Line(read, adc, echo, read.amplitude * (echo - read.rise_time / 2), pp.calc_duration(read))
+    middle = pp.calc_duration(read) / 2
+    adc = pp.make_adc(count, dwell=dwell, delay=whole(middle - window / 2, scanner.rf_raster), system=opts)
+    return Line(read, adc, middle, read.area / 2, 2 * middle)
 
 
 def lobe(axis: str, area: float, duration: float, scanner: Scanner) -> Any:

@@ -15,6 +15,7 @@ from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.flash import Protocol, build
 from pulsetwin.sequences.seqfile import read_seq
 from pulsetwin.sim.acquire import acquire, phantom_for
+from tests.world import at_voxels
 
 PRISMA = Scanner.preset("siemens-prisma")
 SMALL = {"siemens-prisma": 0.22, "siemens-terra": 0.22, "bruker-biospec-94": 0.03}
@@ -48,7 +49,7 @@ def test_times_and_places(te, tr):
     assert np.allclose(echo, seq.definitions["TE"], atol=1e-9)
     assert np.allclose(np.diff(excitation), seq.definitions["TR"], atol=1e-9)
     if te is not None:
-        assert echo[0, 0] == pytest.approx(te, abs=5e-6)
+        assert echo[0, 0] == pytest.approx(te, abs=1e-9)
         assert np.diff(excitation)[0] == pytest.approx(tr, abs=1e-5)
 
 
@@ -74,14 +75,13 @@ def test_the_image_is_the_phantom(tmp_path):
     seq.write(str(tmp_path / "flash.seq"))
     phantom = phantom_for(read_seq(tmp_path / "flash.seq"), "brain", 32, PRISMA)
     images = reconstruct(acquire(tmp_path / "flash.seq", phantom, PRISMA, tol=1e-2))
-    image, inside = np.abs(images.values[0, 0]), phantom.proton_density[0].numpy() > 0.5
-    assert images.values.shape[-2:] == (32, 32)
-    flipped = np.roll(inside[::-1], 1, 0)  # y of the scanner is to the back
-    assert image[flipped].mean() > 20 * image[~flipped & ~np.roll(flipped, 1, 0)].mean() / 3
+    image = np.abs(at_voxels(images.values[0], images.affine, phantom))
+    density = phantom.proton_density.numpy()
+    assert np.corrcoef(image.ravel(), density.ravel())[0, 1] > 0.9
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(ProtocolError, match=r"2\.82975 ms is the least"):
+    with pytest.raises(ProtocolError, match=r"\d\.\d+ ms is the least"):
         build(Protocol(matrix=(64, 64, 1), te=1e-3), PRISMA)
     with pytest.raises(ProtocolError, match="tr = 2 ms is too short"):
         build(Protocol(tr=2e-3), PRISMA)
