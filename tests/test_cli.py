@@ -67,7 +67,7 @@ def test_version(capsys):
     "arguments",
     [
         [],
-        ["design"],
+        ["desing"],
         ["recon", "scan.dat"],
         ["recon", "scan.dat", "-o", "out", "--coils", "0"],
         ["recon", "scan.dat", "-o", "out", "--memory", "nan"],

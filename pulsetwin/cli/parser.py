@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from pulsetwin.cli.design import add_design, design
 from pulsetwin.cli.look import check, info, plot
 from pulsetwin.cli.recon import recon
 from pulsetwin.cli.simulate import simulate
@@ -34,6 +35,9 @@ def parser() -> argparse.ArgumentParser:
     checked.add_argument("--scanner", required=True, help="scanner preset, such as siemens-prisma, or a TOML file")
     checked.add_argument("--json", metavar="FILE", help="write the findings as JSON")
     checked.add_argument("--force", action="store_true", help="replace an existing file")
+    made_up = verbs.add_parser("design", help="design a sequence from its settings", add_help=False)
+    made_up.set_defaults(run=design, if_memory_ends="close other programs, or use a machine with more")
+    add_design(made_up)
     drawn = _verb(verbs, "plot", plot, "draw a sequence diagram and its k-space", "pulsetwin plot scan.seq -o scan.png")
     drawn.add_argument("seq", help="sequence (.seq)")
     drawn.add_argument("-o", "--output", required=True, metavar="PNG", help="picture to write")
