@@ -9,6 +9,7 @@ import numpy as np
 from pulsetwin.export.findings import ERROR, WARNING, CheckReport, Finding, at_blocks
 from pulsetwin.export.limits import amplitude_findings
 from pulsetwin.export.nerve_stimulation import nerve_findings
+from pulsetwin.export.rf_power import rf_peaks
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.events import NONE
 from pulsetwin.sequences.labels import evaluate
@@ -53,8 +54,11 @@ def check(seq: SeqFile | str | Path, scanner: Scanner) -> CheckReport:
         *nerves,
         *_labels(seq),
     ]
+    peaks |= rf_peaks(seq, scanner) | nerve_peaks
     findings.sort(key=lambda finding: finding.severity != ERROR)
-    return CheckReport(f"{scanner.vendor} {scanner.name}", tuple(findings), {**peaks, **nerve_peaks})
+    return CheckReport(
+        f"{scanner.vendor} {scanner.name}", tuple(findings), peaks | rf_peaks(seq, scanner) | nerve_peaks
+    )
 
 
 def _file(seq: SeqFile) -> list[Finding]:
