@@ -8,7 +8,7 @@ from types import ModuleType
 
 from pulsetwin.errors import ProtocolError
 
-NAMES = ("flash", "rare")
+NAMES = ("flash", "mprage", "rare")
 
 
 def sequence_named(name: str) -> ModuleType:
