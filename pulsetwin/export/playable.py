@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pulsetwin.export.acoustics import acoustic_findings
 from pulsetwin.export.findings import ERROR, WARNING, CheckReport, Finding, at_blocks
 from pulsetwin.export.limits import amplitude_findings
 from pulsetwin.export.nerve_stimulation import nerve_findings
@@ -30,8 +31,9 @@ _RASTERS = (
 def check(seq: SeqFile | str | Path, scanner: Scanner) -> CheckReport:
     """Check whether `scanner` can play `seq`.
 
-    Each rule that is broken gives one finding, at its worst block. Nerve stimulation takes the sequence's x, y and z as
-    the axes of the scanner.
+    Each rule that is broken gives one finding, at its worst block. Nerve stimulation and
+    mechanical resonances take the sequence's x, y and z as the axes of the scanner. RF power is told but not judged, as
+    no scanner states a limit that holds for every coil and patient.
 
     Parameters
     ----------
@@ -43,6 +45,7 @@ def check(seq: SeqFile | str | Path, scanner: Scanner) -> CheckReport:
     seq = seq if isinstance(seq, SeqFile) else read_seq(seq)
     amplitudes, peaks = amplitude_findings(seq, scanner)
     nerves, nerve_peaks = nerve_findings(seq, scanner)
+    resonances, resonance_peaks = acoustic_findings(seq, scanner)
     findings = [
         *_file(seq),
         *_declared_rasters(seq, scanner),
@@ -52,12 +55,15 @@ def check(seq: SeqFile | str | Path, scanner: Scanner) -> CheckReport:
         *_adc(seq, scanner),
         *amplitudes,
         *nerves,
+        *resonances,
         *_labels(seq),
     ]
-    peaks |= rf_peaks(seq, scanner) | nerve_peaks
+    peaks |= rf_peaks(seq, scanner) | nerve_peaks | resonance_peaks
     findings.sort(key=lambda finding: finding.severity != ERROR)
     return CheckReport(
-        f"{scanner.vendor} {scanner.name}", tuple(findings), peaks | rf_peaks(seq, scanner) | nerve_peaks
+        f"{scanner.vendor} {scanner.name}",
+        tuple(findings),
+        peaks | rf_peaks(seq, scanner) | nerve_peaks | resonance_peaks,
     )
 
 
