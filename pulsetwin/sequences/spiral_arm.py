@@ -1,0 +1,105 @@
+"""Arms of spirals: as fast as the gradients allow from the middle of k-space outwards, and back within one shape."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from pulsetwin.scanner import Scanner
+from pulsetwin.sequences.events import Array
+
+_STEPS = 20000
+_MOST = 0.99  # of the limits
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One arm and its way back to k = 0.
+
+    Parameters
+    ----------
+    gradient
+        gx + i gy [Hz/m] in the middle of the raster intervals, complex128 ``[interval]``. The first and the last are 0,
+        and the sum is: the area is 0, whether the values count as steps or are joined by straight lines.
+    outward
+        Time from the end of the first interval, where the arm begins, to its end [s].
+    """
+
+    gradient: Array
+    outward: float
+
+
+def arm(samples: int, fov: float, interleaves: int, edge_density: float, speed: float, scanner: Scanner) -> Arm:
+    r"""Return an arm of a spiral.
+
+    .. math:: k(r) = r e^{i \theta(r)}, \quad \theta(r) = 2 \pi F (r - (1 - d) r^2 / 2 R) / N
+
+    with the field of view F, the number of interleaves N, the edge of k-space R, and there the density d relative to
+    the middle. It is followed as fast as speed, strength and slew rate (of the vector) allow.
+
+    Parameters
+    ----------
+    samples
+        Voxels across.
+    fov
+        Field of view [m].
+    interleaves
+        Arms that together sample as densely as `fov` needs.
+    edge_density
+        Sampling density at the edge of k-space, of that in the middle.
+    speed
+        Largest gradient that the receiver can follow [Hz/m].
+    scanner
+        Whose limits are kept.
+    """
+    opts, raster = scanner.opts, scanner.gradient_raster
+    place, length, curvature = _curve(samples / 2 / fov, fov, interleaves, edge_density)
+    rate, most = _MOST * opts.max_slew, _MOST * opts.max_grad
+    fast = _speeds(length, curvature, min(speed, most), rate)
+    duration = length / ((fast[1:] + fast[:-1]) / 2)
+    time, distance = (np.concatenate(([0.0], np.cumsum(steps))) for steps in (duration, length))
+    count = int(time[-1] / raster)
+    reached = np.interp(np.interp(np.arange(count + 1) * raster, time, distance), distance, place)
+    return Arm(_returned(np.diff(reached) / raster, rate, most, raster), count * raster)
+
+
+def _curve(edge: float, fov: float, interleaves: int, density: float) -> tuple[Array, Array, Array]:
+    """Return places on the spiral [1/m], the lengths between them [1/m], and curvatures [m]."""
+    r = np.linspace(0, edge, _STEPS)
+    winding = 2 * math.pi * fov / interleaves
+    theta = winding * (r - (1 - density) * r**2 / 2 / edge)
+    first, second = winding * (1 - (1 - density) * r / edge), -winding * (1 - density) / edge
+    turn = np.exp(1j * theta)
+    velocity = (1 + 1j * r * first) * turn
+    acceleration = (2j * first + 1j * r * second - r * first**2) * turn
+    size = np.abs(velocity)
+    curvature = np.abs((velocity.conj() * acceleration).imag) / size**3
+    return r * turn, (size[1:] + size[:-1]) / 2 * np.diff(r), curvature
+
+
+def _speeds(length: Array, curvature: Array, speed: float, rate: float) -> Array:
+    """Return the fastest speeds along a curve from rest [Hz/m], for a vector acceleration `rate` [Hz/m/s]."""
+    squared = np.minimum(speed**2, rate / np.maximum(curvature, 1e-30))
+    squared[0] = 0.0
+    for order in (range(1, len(squared)), range(len(squared) - 2, 0, -1)):  # speeding up, then slowing down in time
+        back = 1 if order.step > 0 else -1
+        for n in order:
+            was = squared[n - back]
+            spare = math.sqrt(max(rate**2 - (curvature[n - back] * was) ** 2, 0.0))
+            squared[n] = min(squared[n], was + 2 * spare * length[n - 1 if back > 0 else n])
+    return np.sqrt(squared)
+
+
+def _returned(outward: Array, rate: float, most: float, raster: float) -> Array:
+    """Return the gradient from 0, with a ramp to 0 and a straight lobe back to k = 0."""
+    last = outward[-1]
+    steps = math.ceil(abs(last) / rate / raster + 0.5)
+    ramped = np.concatenate((outward, last * (steps - np.arange(1, steps + 1) + 0.5) / (steps + 0.5)))
+    area = ramped.sum() * raster
+    rise = math.ceil(min(math.sqrt(abs(area) / rate), most / rate) / raster)
+    flat = max(math.ceil((abs(area) / min(most, rate * rise * raster) - rise * raster) / raster), 0)
+    up = (np.arange(rise) + 0.5) / rise
+    lobe = np.concatenate((up, np.ones(flat), up[::-1]))
+    return np.concatenate(([0.0], ramped, -area / raster / lobe.sum() * lobe, [0.0]))
