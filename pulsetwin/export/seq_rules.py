@@ -229,7 +229,7 @@ def _label(value: int, name: str, is_set: bool, version: _Version) -> str:
     """Return what is wrong with a label, or nothing."""
     if name not in (*COUNTERS, *FLAGS, "ONCE") or version < _LABELS_SINCE.get(name, (1, 2, 0)):
         return f"label {name} is unknown to {'.'.join(map(str, version))}"
-    if name in FLAGS and not is_set:
+    if name not in COUNTERS and not is_set:
         return f"flag {name} is incremented: it can only be set"
     largest = 1 if name in FLAGS else ONCE_VALUES - 1 if name == "ONCE" else LARGEST_COUNTER
     lowest = 0 if is_set else -largest

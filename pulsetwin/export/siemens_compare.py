@@ -8,9 +8,10 @@ import numpy as np
 
 from pulsetwin.errors import MismatchError
 from pulsetwin.export.siemens_extensions import chain, label
-from pulsetwin.export.siemens_pulses import samples
+from pulsetwin.export.siemens_pulses import stored_shape
 from pulsetwin.sequences.events import NONE
 from pulsetwin.sequences.seqfile import ADC, EXT, GX, GZ, RF, SeqFile
+from pulsetwin.sequences.shapes import Shape
 
 if TYPE_CHECKING:
     import pypulseq
@@ -73,21 +74,26 @@ def _pairs(seq: SeqFile, sequence: pypulseq.Sequence, column: int, event: int, r
 
 
 def _rf(seq: SeqFile, sequence: pypulseq.Sequence, event: int, row: int, larmor: float) -> list[Any]:
-    size, magnitude, phase, time, center, delay, *offsets = sequence.rf_library.data[event]
+    size, magnitude, phase, time, center, delay, *offsets = sequence.rf_library.data[event][:10]
     rf = seq.rf
-    wave = size * samples(sequence, magnitude) * np.exp(2j * np.pi * samples(sequence, phase))
-    read = rf.amplitude[row] * seq.shapes[rf.magnitude[row]].samples().astype(complex)
+    asked_size, asked_phase = stored_shape(sequence, magnitude), stored_shape(sequence, phase)
+    read_size, read_phase = seq.shapes[rf.magnitude[row]], None
     if rf.phase_shape[row] != NONE:
-        read *= np.exp(2j * np.pi * seq.shapes[rf.phase_shape[row]].samples())
-    length = len(wave)
+        read_phase = seq.shapes[rf.phase_shape[row]]
+    length, timing = asked_size.num_samples, []
     if time:
-        times = samples(sequence, time)
-        length = times[-1]
+        times = stored_shape(sequence, time)
+        length = int(np.ceil(times.value[-1] - 1e-6))
         if rf.time_shape[row] == NONE:  # a constant pulse was sampled on the raster
-            wave = np.interp(np.arange(len(read)) + 0.5, times, wave)
+            asked_size, asked_phase = (_longer(part, read_size.num_samples) for part in (asked_size, asked_phase))
+        else:
+            timing = _curves("pulse's times", seq.shapes[rf.time_shape[row]], 1.0, times, 1.0, 1e-3)
+    peak = OF_PEAK * abs(size) * np.abs(asked_size.value).max()
     pairs = [
-        ("pulse", read, wave, OF_PEAK * np.abs(wave).max(initial=0)),
-        ("pulse length", rf.duration[row], length * sequence.rf_raster_time, sequence.rf_raster_time * 0.999),
+        *_curves("pulse", read_size, rf.amplitude[row], asked_size, size, peak),
+        *_curves("pulse phase", read_phase, 2 * np.pi, asked_phase, 2 * np.pi, _PHASE),
+        ("pulse length", rf.duration[row], length * sequence.rf_raster_time, _TIME),
+        *timing,
         ("pulse delay", rf.delay[row], delay, _TIME),
         *_offsets("pulse", (rf.freq, rf.phase, rf.freq_ppm, rf.phase_ppm), offsets, row, larmor),
     ]
@@ -96,6 +102,24 @@ def _rf(seq: SeqFile, sequence: pypulseq.Sequence, event: int, row: int, larmor:
         stated = sequence.rf_library.type.get(event)
         pairs += [("pulse use", rf.use[row], str(stated)[0], None)] if stated else []
     return pairs
+
+
+def _longer(shape: Shape, count: int) -> Shape:
+    """Return a shape of two or more samples stretched to `count` samples."""
+    return Shape(count, shape.index * (count - 1) / (shape.num_samples - 1), shape.value)
+
+
+def _curves(
+    what: str, read: Shape | None, read_scale: float, asked: Shape, scale: float, tolerance: float
+) -> list[Any]:
+    """Return the pairs that make two shapes equal: straight lines that agree at all corners agree between them."""
+    if read is None:
+        return [(what, np.zeros(len(asked.value)), scale * asked.value, tolerance)]
+    corners = np.union1d(read.index, asked.index)
+    return [
+        (f"samples of the {what}", read.num_samples, asked.num_samples, None),
+        (what, read_scale * read.at(corners), scale * asked.at(corners), tolerance),
+    ]
 
 
 def _offsets(name: str, read: tuple[Any, ...], asked: list[float], row: int, larmor: float) -> list[Any]:
@@ -123,7 +147,14 @@ def _adc(seq: SeqFile, sequence: pypulseq.Sequence, event: int, row: int, larmor
         ("phase modulation", adc.phase_shape[row] != NONE, shape != 0, None),
     ]
     if shape and adc.phase_shape[row] != NONE:
-        pairs.append(("phase modulation", seq.shapes[adc.phase_shape[row]].samples(), samples(sequence, shape), _PHASE))
+        pairs.append(
+            (
+                "phase modulation",
+                seq.shapes[adc.phase_shape[row]].samples(),
+                stored_shape(sequence, shape).samples(),
+                _PHASE,
+            )
+        )
     return pairs
 
 
@@ -139,11 +170,11 @@ def _gradient(seq: SeqFile, sequence: pypulseq.Sequence, event: int, row: int) -
             ("gradient", value, heights, OF_PEAK * abs(amplitude)),
         ]
     size, first, last, shape, timing, delay = data
-    wave = size * samples(sequence, shape)
+    wave = size * stored_shape(sequence, shape).samples()
     raster = sequence.grad_raster_time
     count = len(wave)
     if timing > 0:
-        when = samples(sequence, timing) * raster
+        when = stored_shape(sequence, timing).samples() * raster
     else:
         when = raster * ((np.arange(count) + 1) / 2 if timing < 0 else np.arange(count) + 0.5)
     end = raster * ((count + 1) / 2 if timing < 0 else count) if timing <= 0 else when[-1]

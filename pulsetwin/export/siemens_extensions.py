@@ -80,15 +80,11 @@ def _row(sequence: pypulseq.Sequence, kind: str, reference: int, modern: bool) -
 def _label(value: Any, name: str, *, is_set: bool) -> str:
     if not float(value).is_integer():
         raise ValueError(f"label {name} {value} is not a whole number; choose one that is")
-    if name in FLAGS:
-        if not is_set:
-            raise ValueError(f"flag {name} cannot be incremented; set it to 0 or 1")
-        allowed = range(2)
-    elif name == "ONCE":
-        allowed = range(ONCE_VALUES)
-    else:
-        assert name in COUNTERS, f"pypulseq's label {name} is in no table"
-        allowed = range(0 if is_set else -LARGEST_COUNTER, LARGEST_COUNTER + 1)
+    if name not in COUNTERS and not is_set:
+        raise ValueError(f"flag {name} cannot be incremented; set it")
+    allowed = range(-LARGEST_COUNTER * (not is_set), LARGEST_COUNTER + 1)
+    if name not in COUNTERS:
+        allowed = range(2 if name in FLAGS else ONCE_VALUES)
     if int(value) not in allowed:
         raise ValueError(f"label {name} {int(value)} is not in {allowed[0]}..{allowed[-1]}; choose one that is")
     return f"{int(value)} {name}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pulsetwin.sequences.rf import envelope, flip_angle, guess_use
-from pulsetwin.sequences.shapes import plain
+from pulsetwin.sequences.shapes import Shape, decode
 
 if TYPE_CHECKING:
     import pypulseq
@@ -17,12 +16,10 @@ _FEWEST_TIMED = 4
 _SAME = 1e-6
 
 
-def samples(sequence: pypulseq.Sequence, shape: int) -> np.ndarray:
-    """Return the samples of a shape in the library, float64 ``[sample]``."""
-    from pypulseq.decompress_shape import decompress_shape
-
+def stored_shape(sequence: pypulseq.Sequence, shape: int) -> Shape:
+    """Return a shape in the library by its corners, so that seconds of a constant pulse are not expanded."""
     packed = sequence.shape_library.data[int(shape)]
-    return np.asarray(decompress_shape(SimpleNamespace(num_samples=int(packed[0]), data=packed[1:])), float)
+    return decode(np.asarray(packed[1:], float), int(packed[0]))
 
 
 def pulse_shapes(sequence: pypulseq.Sequence, event: int) -> list[Any]:
@@ -42,12 +39,13 @@ def pulse_shapes(sequence: pypulseq.Sequence, event: int) -> list[Any]:
         raise ValueError("it has no phase shape; make it with pypulseq's make functions")
     if not time:
         return stored
-    times = samples(sequence, time)
-    values = samples(sequence, magnitude), samples(sequence, phase)
-    count = round(times[-1])
-    if times[0] == 0 and abs(times[-1] - count) < _SAME and all(np.ptp(part) < _SAME for part in values):
+    times = stored_shape(sequence, time)
+    values = [stored_shape(sequence, shape).value for shape in (magnitude, phase)]
+    count = round(times.value[-1])
+    if times.value[0] == 0 and abs(times.value[-1] - count) < _SAME and all(np.ptp(part) < _SAME for part in values):
         return [_constant(part[0], count) for part in values]
-    if len(times) < _FEWEST_TIMED or np.ptp(np.diff(times)) > _SAME:
+    uneven = times.num_samples > 1 and np.ptp(np.diff(times.value) / np.diff(times.index)) > _SAME
+    if times.num_samples < _FEWEST_TIMED or uneven:
         raise ValueError(
             "its samples are at uneven times, where interpreters play the nearest one; sample it on the RF raster"
         )
@@ -55,10 +53,9 @@ def pulse_shapes(sequence: pypulseq.Sequence, event: int) -> list[Any]:
 
 
 def _constant(value: float, count: int) -> np.ndarray:
-    from pypulseq.compress_shape import compress_shape
-
-    packed = compress_shape(np.full(count, value))
-    return np.concatenate(([packed.num_samples], packed.data))
+    """Return the stored shape of `count` equal samples: the first derivative, then a run of zeros."""
+    run = [value, 0.0, 0.0, count - 3] if value else [0.0, 0.0, count - 2]
+    return np.array([count, *(run if len(run) < count else [value] * count)])
 
 
 def pulse_use(sequence: pypulseq.Sequence, event: int) -> str:
@@ -67,7 +64,7 @@ def pulse_use(sequence: pypulseq.Sequence, event: int) -> str:
     if stated:
         return str(stated)[0]
     amplitude, *ids = sequence.rf_library.data[event][:4]
-    magnitude, phase, time = (plain(samples(sequence, shape)) if shape else None for shape in ids)
+    magnitude, phase, time = (stored_shape(sequence, shape) if shape else None for shape in ids)
     assert magnitude is not None
     pulse = envelope(magnitude, phase, time, sequence.rf_raster_time)
     frequency = sequence.rf_library.data[event][8]

@@ -127,7 +127,7 @@ def _shape(sequence: pypulseq.Sequence, shapes: dict[str, int], event: Any) -> i
 
 
 def _rf_row(sequence: pypulseq.Sequence, event: int, shapes: dict[str, int], modern: bool, larmor: float) -> str:
-    amplitude, *_, center, delay, freq_ppm, phase_ppm, freq, phase = sequence.rf_library.data[event]
+    amplitude, *_, center, delay, freq_ppm, phase_ppm, freq, phase = sequence.rf_library.data[event][:10]
     ids = [shapes.setdefault(shape_text(shape), len(shapes) + 1) for shape in pulse_shapes(sequence, event)]
     magnitude, angle, time = (*ids, 0)[:3]
     head = f"{number(amplitude, 'amplitude')} {magnitude} {angle} {time}"

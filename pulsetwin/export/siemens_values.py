@@ -58,6 +58,6 @@ def definition(name: str, value: Any) -> str:
             return " ".join(words)
     if isinstance(value, (bool, np.bool_)):
         return str(int(value))
-    if isinstance(value, numbers.Real) and math.isfinite(value):
+    if isinstance(value, numbers.Real):
         return str(int(value)) if isinstance(value, numbers.Integral) else format(float(value), ".9g")
     raise ValueError(f"definition {name}: {value!r} is neither a number nor text; give one, several, or a line of text")
