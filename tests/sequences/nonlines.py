@@ -9,9 +9,9 @@ from pulsetwin.export.playable import check
 from pulsetwin.recon.reconstruct import reconstruct
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.events import NONE
-from pulsetwin.sequences.readouts import played_readouts
 from pulsetwin.sequences.seqfile import GX, GZ, RF, read_seq
-from pulsetwin.sim.acquire import acquire, phantom_for
+from pulsetwin.sim.acquire import acquire
+from pulsetwin.sim.phantoms import phantom_by_name
 
 PRISMA = Scanner.preset("siemens-prisma")
 EDGE = {"siemens-prisma": 0.22, "siemens-terra": 0.22, "bruker-biospec-94": 0.03}
@@ -32,9 +32,11 @@ def net_moments(path) -> np.ndarray:
     return np.add.reduceat(area, pulses, axis=0)[:-1]
 
 
-def agreement(path, flip_angle, tr, matrix) -> float:
+def agreement(path, flip_angle, tr) -> float:
     """Return the correlation of the brain that is simulated and reconstructed with the steady state of FLASH in it."""
-    phantom = phantom_for(read_seq(path), "brain", matrix, PRISMA)
+    said = read_seq(path).definitions
+    grid = tuple(int(count) for count in said["Matrix"][::-1])
+    phantom = phantom_by_name("brain", grid, tuple(said["FOV"]), PRISMA.field_strength)
     image = np.abs(reconstruct(acquire(path, phantom, PRISMA, tol=1e-2)).values[0])
     relaxed = np.exp(-tr / np.maximum(phantom.t1.numpy(), 1e-3))
     truth = phantom.proton_density.numpy() * (1 - relaxed) / (1 - relaxed * np.cos(flip_angle))
@@ -50,9 +52,3 @@ def echo_times(seq) -> np.ndarray:
     k, time = k.reshape(3, played, -1), time.reshape(played, -1)
     middle = np.argmin(np.linalg.norm(k, axis=0), axis=1)
     return time[np.arange(played), middle] - np.asarray(excitation)[-played:]
-
-
-def positions(path) -> np.ndarray:
-    """Return the k-space positions of a file [1/m], ``[readout, sample, 3]``."""
-    played = played_readouts(read_seq(path))
-    return played.trajectory(np.arange(len(played))).positions()
