@@ -9,6 +9,7 @@ import numpy as np
 from pulsetwin.errors import MismatchError
 from pulsetwin.export.siemens_extensions import chain, label
 from pulsetwin.export.siemens_pulses import stored_shape
+from pulsetwin.export.siemens_text import event_table
 from pulsetwin.sequences.events import NONE
 from pulsetwin.sequences.seqfile import ADC, EXT, GX, GZ, RF, SeqFile
 from pulsetwin.sequences.shapes import Shape
@@ -43,7 +44,7 @@ def require_same(seq: SeqFile, sequence: pypulseq.Sequence, larmor: float) -> No
     MismatchError
         At the first event that differs; it names the block.
     """
-    wanted = np.array([row[1:] for row in sequence.block_events.values()], np.int64).reshape(-1, 6)
+    wanted = event_table(sequence)
     if len(wanted) != len(seq):
         raise MismatchError(f"{seq.path}: {len(seq)} blocks read back, {len(wanted)} asked for")
     duration = np.array([sequence.block_durations[block] for block in sequence.block_events])
@@ -51,10 +52,10 @@ def require_same(seq: SeqFile, sequence: pypulseq.Sequence, larmor: float) -> No
     if len(off):
         _fail(seq, int(off[0]), "duration", seq.block_duration[off[0]], duration[off[0]])
     for column in (RF, GX, GX + 1, GZ, ADC, EXT):
-        pairs, first = np.unique(
-            np.column_stack((wanted[:, _LIBRARY[column] - 1], seq.events[:, column])), axis=0, return_index=True
-        )
-        for (event, row), block in zip(pairs.tolist(), first.tolist(), strict=True):
+        ids, rows = wanted[:, _LIBRARY[column] - 1], seq.events[:, column]
+        _, first = np.unique(ids * (rows.max() + 2) + rows - NONE, return_index=True)
+        for block in first.tolist():
+            event, row = int(ids[block]), int(rows[block])
             if (event == 0) != (row == NONE):
                 _fail(seq, block, "whether it plays an event", row != NONE, event != 0)
             if event:

@@ -8,7 +8,7 @@ keeps nine digits, writes whole numbers where the format has them, and refuses w
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,14 +78,18 @@ def seq_text(sequence: pypulseq.Sequence, version: Version, definitions: dict[st
     return f"{body}\n[SIGNATURE]\n{note}Type md5\nHash {digest}\n"
 
 
-def used_events(sequence: pypulseq.Sequence, columns: Iterable[int]) -> dict[int, int]:
+def used_events(sequence: pypulseq.Sequence, columns: tuple[int, ...]) -> dict[int, int]:
     """Return the events that blocks play in some columns of `block_events`, each with its first block."""
-    found: dict[int, int] = {}
-    for block, row in sequence.block_events.items():
-        for column in columns:
-            if row[column] > 0:
-                found.setdefault(int(row[column]), block)
-    return found
+    table = event_table(sequence)[:, [column - 1 for column in columns]]
+    events, first = np.unique(table, return_index=True)
+    blocks = list(sequence.block_events)
+    places = dict(zip(events.tolist(), (first // table.shape[1]).tolist(), strict=True))
+    return {event: blocks[places[event]] for event in sorted(places, key=places.__getitem__) if event > 0}
+
+
+def event_table(sequence: pypulseq.Sequence) -> np.ndarray:
+    """Return the events RF, GX, GY, GZ, ADC and extension list of the blocks, int64 ``[block, 6]``."""
+    return np.array([row[1:] for row in sequence.block_events.values()], np.int64).reshape(-1, 6)
 
 
 def _renumbered(
@@ -103,14 +107,17 @@ def _renumbered(
 
 
 def _blocks(sequence: pypulseq.Sequence, numbers: tuple[dict[int, int], ...]) -> list[str]:
+    columns = []
+    for column, numbers_of in zip(event_table(sequence).T, numbers, strict=True):
+        events, place = np.unique(column, return_inverse=True)
+        columns.append(np.array([numbers_of[event] for event in events.tolist()])[place.reshape(-1)].tolist())
     lines = []
-    for place, (block, events) in enumerate(sequence.block_events.items(), 1):
+    for block, (name, row) in enumerate(zip(sequence.block_events, zip(*columns, strict=True), strict=True), 1):
         try:
-            ticks = whole(sequence.block_durations[block], sequence.block_duration_raster, "duration", "block rasters")
+            ticks = whole(sequence.block_durations[name], sequence.block_duration_raster, "duration", "block rasters")
         except ValueError as error:
-            raise ProtocolError(f"block {block}: {error}") from None
-        ids = (mapping[int(event)] for mapping, event in zip(numbers, events[1:], strict=True))
-        lines.append(f"{place} {ticks} {' '.join(map(str, ids))}")
+            raise ProtocolError(f"block {name}: {error}") from None
+        lines.append(" ".join(map(str, (block, ticks, *row))))
     return lines
 
 
