@@ -74,7 +74,8 @@ def rf_power(seq: SeqFile, gamma: float) -> RfPower:
     length = seq.rf.duration[row]
     edges = np.stack((begin, begin + length), 1).reshape(-1)
     on = np.cumsum(np.stack((np.zeros(len(length)), length), 1).reshape(-1))
-    total = seq.duration
+    # blocks that are shorter than their pulses are found elsewhere, but must not divide by nothing here
+    total = max(seq.duration, float(time[-1]), seq.rasters["RadiofrequencyRasterTime"])
     (short, short_at), (long, long_at) = (_largest_mean(time, energy, window, total) for window in WINDOWS)
     tallest = np.array([np.abs(shape.value).max() for shape in seq.shapes])[seq.rf.magnitude[row]]
     return RfPower(

@@ -160,6 +160,14 @@ def test_no_pulse_no_power(tmp_path):
     assert set(rf_peaks(read_seq(path), PRISMA).values()) == {0.0}
 
 
+def test_a_block_without_duration_is_told_and_divides_by_nothing(tmp_path):
+    path = tmp_path / "a.seq"
+    path.write_text(made.text("1.5.1", "1 0 1 0 0 0 0 0\n", rf=REFERENCE, shapes=BLOCK))
+    report = check(path, PRISMA)
+    assert "rf-ringdown" in {finding.rule for finding in report.errors}
+    assert report.peaks["RF duty cycle [%]"] == pytest.approx(100.0)
+
+
 def test_check_reports_it(tmp_path):
     report = check(train(tmp_path, 12), PRISMA)
     assert report.peaks["relative SAR 10 s"] == pytest.approx(1.0)
