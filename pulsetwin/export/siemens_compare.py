@@ -215,6 +215,8 @@ def _extensions(seq: SeqFile, sequence: pypulseq.Sequence, event: int, row: int)
 def _agree(seq: SeqFile, block: int, what: str, read: Any, asked: Any, tolerance: float | None) -> None:
     if tolerance is None:
         same = bool(read == asked)
+    elif not isinstance(read, np.ndarray):
+        same = bool(abs(read - asked) <= tolerance)
     else:
         same = np.shape(read) == np.shape(asked) and bool(np.all(np.abs(read - asked) <= tolerance))
     if not same:
