@@ -139,6 +139,7 @@ def nerve_findings(seq: SeqFile, scanner: Scanner) -> tuple[list[Finding], dict[
     peak = nerve_peak(seq, scanner)
     source = " by example coefficients of a whole body coil, as the scanner has no pns of its own" * peak.example
     peaks = {f"PNS{' (example coefficients)' * peak.example} [%]": peak.percent, "PNS time [s]": peak.time}
+    peaks["PNS block"] = float(seq.number[peak.block])
     if peak.percent <= CAUTION:
         return [], peaks
     severity = ERROR if peak.percent > LIMIT and not peak.example else WARNING

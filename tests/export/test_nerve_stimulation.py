@@ -141,6 +141,7 @@ def test_verdict(tmp_path, percent, severity):
     scanner = scaled(percent / nerve_peak(seq, PRISMA).percent)
     found, peaks = nerve_findings(seq, scanner)
     assert peaks["PNS [%]"] == pytest.approx(percent)
+    assert peaks["PNS block"] == 2
     assert [finding.severity for finding in found] == ([severity] if severity else [])
     if severity:
         assert (found[0].rule, found[0].block) == ("pns", 2)
@@ -160,7 +161,7 @@ def test_example_coefficients_are_labelled_and_forbid_nothing():
 def test_nothing_played_stimulates_nothing(tmp_path):
     path = tmp_path / "a.seq"
     path.write_text(made.text("1.5.1", "1 100 0 0 0 0 0 0\n"))
-    assert nerve_findings(read_seq(path), PRISMA) == ([], {"PNS [%]": 0.0, "PNS time [s]": 0.0})
+    assert nerve_findings(read_seq(path), PRISMA) == ([], {"PNS [%]": 0.0, "PNS time [s]": 0.0, "PNS block": 1.0})
 
 
 def asc(prefix="", scale=True):
