@@ -54,29 +54,26 @@ def arm(samples: int, fov: float, interleaves: int, edge_density: float, speed: 
     scanner
         Whose limits are kept.
     """
-    opts, raster = scanner.opts, scanner.gradient_raster
-    place, length, curvature = _curve(samples / 2 / fov, fov, interleaves, edge_density)
+    opts, raster, edge = scanner.opts, scanner.gradient_raster, samples / 2 / fov
+    winding, unwinding = 2 * math.pi * fov / interleaves, (1 - edge_density) / edge
+    r = edge * np.linspace(0, 1, _STEPS) ** 2  # close together where the arm starts from rest
+    length, curvature = _curve(r, winding, unwinding)
     rate, most = _MOST * opts.max_slew, _MOST * opts.max_grad
     fast = _speeds(length, curvature, min(speed, most), rate)
-    duration = length / ((fast[1:] + fast[:-1]) / 2)
-    time, distance = (np.concatenate(([0.0], np.cumsum(steps))) for steps in (duration, length))
+    time = np.concatenate(([0.0], np.cumsum(2 * length / (fast[1:] + fast[:-1]))))
     count = int(time[-1] / raster)
-    reached = np.interp(np.interp(np.arange(count + 1) * raster, time, distance), distance, place)
+    reached = np.interp(np.arange(count + 1) * raster, time, r)
+    reached = reached * np.exp(1j * winding * (reached - unwinding * reached**2 / 2))
     return Arm(_returned(np.diff(reached) / raster, rate, most, raster), count * raster)
 
 
-def _curve(edge: float, fov: float, interleaves: int, density: float) -> tuple[Array, Array, Array]:
-    """Return places on the spiral [1/m], the lengths between them [1/m], and curvatures [m]."""
-    r = np.linspace(0, edge, _STEPS)
-    winding = 2 * math.pi * fov / interleaves
-    theta = winding * (r - (1 - density) * r**2 / 2 / edge)
-    first, second = winding * (1 - (1 - density) * r / edge), -winding * (1 - density) / edge
-    turn = np.exp(1j * theta)
-    velocity = (1 + 1j * r * first) * turn
-    acceleration = (2j * first + 1j * r * second - r * first**2) * turn
+def _curve(r: Array, winding: float, unwinding: float) -> tuple[Array, Array]:
+    """Return the lengths between the places of radius `r` on the spiral [1/m], and the curvatures there [m]."""
+    first, second = winding * (1 - unwinding * r), -winding * unwinding
+    velocity = 1 + 1j * r * first  # along r, turned back by theta
+    acceleration = 2j * first + 1j * r * second - r * first**2
     size = np.abs(velocity)
-    curvature = np.abs((velocity.conj() * acceleration).imag) / size**3
-    return r * turn, (size[1:] + size[:-1]) / 2 * np.diff(r), curvature
+    return (size[1:] + size[:-1]) / 2 * np.diff(r), np.abs((velocity.conj() * acceleration).imag) / size**3
 
 
 def _speeds(length: Array, curvature: Array, speed: float, rate: float) -> Array:

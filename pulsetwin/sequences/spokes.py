@@ -90,9 +90,10 @@ def full_spoke(samples: int, fov: float, bandwidth: float, oversampling: int, sc
     Raises
     ------
     ProtocolError
-        If the gradient is too weak for the bandwidth.
+        If the gradient is too weak for the bandwidth, or the samples are too many.
     """
     count = samples * oversampling
+    _check_samples(count, scanner)
     dwell, amplitude, rise = _readout(count, samples / fov, bandwidth, scanner)
     early = max(scanner.adc_dead_time - rise, 0.0)
     flat = (count + 1) * dwell + 2 * early + 2 * scanner.rf_raster
@@ -112,12 +113,13 @@ def half_spoke(samples: int, fov: float, bandwidth: float, oversampling: int, sc
     Raises
     ------
     ProtocolError
-        If the gradient is too weak for the bandwidth.
+        If the gradient is too weak for the bandwidth, or the samples are too many.
     """
     dwell, amplitude, rise = _readout(samples * oversampling, samples / fov, bandwidth, scanner)
     edge, lost = samples / fov / 2, rise / 2  # the ramp covers half of what the flat top would
     divisor = scanner.adc_samples_divisor
     count = math.ceil((edge / amplitude + lost) / dwell / divisor) * divisor
+    _check_samples(count, scanner)
     amplitude = edge / (count * dwell - lost)  # a little less, for the edge to lie at the end of the last sample
     delay = up(scanner.adc_dead_time, scanner.gradient_raster)
     flat, *lobe = _lobe(amplitude, rise, max(count * dwell - rise, 0.0), 1, scanner)
@@ -128,17 +130,24 @@ def half_spoke(samples: int, fov: float, bandwidth: float, oversampling: int, sc
 
 def _readout(count: int, width: float, bandwidth: float, scanner: Scanner) -> tuple[float, float, float]:
     """Return dwell time [s], amplitude [Hz/m] and rise time [s] for a line of `width` [1/m] in `count` samples."""
-    dwell = whole(1 / (bandwidth * count), scanner.adc_raster)
-    most = _MOST * scanner.opts.max_grad / width
-    limit = scanner.adc_samples_limit
-    if dwell < scanner.adc_raster or 1 / (count * dwell) > most:
-        raise ProtocolError(f"bandwidth = {bandwidth:g} Hz: {min(most, 1 / count / scanner.adc_raster):.6g} Hz is most")
-    if limit and count > limit:
-        raise ProtocolError(f"{count} samples of a spoke are too many: {limit} are the most of {scanner.name}")
-    if count % scanner.adc_samples_divisor:
-        raise ProtocolError(f"{count} samples of a spoke: a multiple of {scanner.adc_samples_divisor} is needed")
+    dwell = up(1 / (bandwidth * count), scanner.adc_raster)
+    most = min(_MOST * scanner.opts.max_grad / width, 1 / count / scanner.adc_raster)
+    if bandwidth > most:
+        raise ProtocolError(f"bandwidth = {bandwidth:g} Hz is too much: {math.floor(most)} Hz is the most that works")
     amplitude = width / (count * dwell)
     return dwell, amplitude, up(amplitude / (_MOST * scanner.opts.max_slew), scanner.gradient_raster)
+
+
+def _check_samples(count: int, scanner: Scanner) -> None:
+    divisor, limit = scanner.adc_samples_divisor, scanner.adc_samples_limit
+    if limit and count > limit:
+        raise ProtocolError(
+            f"a spoke of {count} samples is too long: {limit} are the most of {scanner.name}; give less oversampling"
+        )
+    if count % divisor:
+        raise ProtocolError(
+            f"a spoke of {count} samples: {scanner.name} needs a multiple of {divisor}; give another oversampling"
+        )
 
 
 def _lobe(amplitude: float, rise: float, flat: float, parts: int, scanner: Scanner) -> tuple[float, int, float, float]:

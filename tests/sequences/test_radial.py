@@ -101,8 +101,11 @@ def test_what_cannot_be_is_refused():
         build(Protocol(te=1e-3), PRISMA)
     with pytest.raises(ProtocolError, match="tr = 2 ms is too short"):
         build(Protocol(tr=2e-3), PRISMA)
-    with pytest.raises(ProtocolError, match="Hz is most"):
+    with pytest.raises(ProtocolError, match="532 Hz is the most"):
         build(Protocol(fov=(0.02, 0.02, 0.005), bandwidth=5000.0), PRISMA)
+    build(Protocol(fov=(0.02, 0.02, 0.005), bandwidth=532.0, spokes=1), PRISMA)
+    with pytest.raises(ProtocolError, match="needs a multiple of 4"):
+        build(Protocol(matrix=(30, 30, 1), oversampling=1), PRISMA)
     with pytest.raises(ProtocolError, match="8192 are the most"):
         build(Protocol(matrix=(2048, 2048, 1), oversampling=8, bandwidth=50.0), PRISMA)
     with pytest.raises(ProtocolError, match="partitions"):
