@@ -111,6 +111,11 @@ def _on_raster(time: float, raster: float) -> float:
     return whole(time, raster) + _ROUNDING
 
 
+def _wrapped(phase: float) -> float:
+    """Return a phase [rad] from 0 to below a turn; one that is a turn but for rounding is 0, as files round it up."""
+    return 0.0 if abs(math.remainder(phase, 2 * math.pi)) < 1e-9 else phase % (2 * math.pi)
+
+
 def _begin(seq: pp.Sequence, p: Protocol, parts: SimpleNamespace, place: float, scanner: Scanner) -> None:
     """Add half a flip angle, half a repetition before the first pulse (Deimling and Heid, ISMRM 1994, p. 495).
 
@@ -128,7 +133,7 @@ def _repetition(
     repetition: int, scanner: Scanner,
 ) -> None:  # fmt: skip
     """Add a pulse and its echo; nothing is measured if `where`, line and partition, is None."""
-    phase, adc = p.phase_increment * repetition % (2 * math.pi), parts.line.adc
+    phase, adc = _wrapped(p.phase_increment * repetition), parts.line.adc
     adc.phase_offset = phase
     number, partition = (p.matrix[1] // 2, p.matrix[2] // 2) if where is None else where
     along = [encoding(n, size, fov) for n, size, fov in zip((number, partition), p.matrix[1:], p.fov[1:], strict=True)]

@@ -12,6 +12,7 @@ import torch
 
 from pulsetwin.errors import ProtocolError
 from pulsetwin.export.playable import check
+from pulsetwin.export.seq_rules import text_faults
 from pulsetwin.recon.reconstruct import reconstruct
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.bssfp import Protocol, build
@@ -23,13 +24,14 @@ SMALL = {"siemens-prisma": 0.22, "siemens-terra": 0.22, "bruker-biospec-94": 0.0
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("extra", [{}, {"slices": 2}, {"matrix": (32, 16, 8)}, {"phase_increment": 1.0}])
+@pytest.mark.parametrize("extra", [{}, {"slices": 2}, {"matrix": (32, 64, 2)}, {"phase_increment": 1.0}])
 def test_playable(name, extra, tmp_path):
     scanner, edge = Scanner.preset(name), SMALL[name]
     protocol = Protocol(**({"fov": (edge, edge, edge / 8), "matrix": (32, 16, 1), "dummies": 2} | extra))
     seq = build(protocol, scanner)
     assert seq.check_timing()[0]
     seq.write(str(tmp_path / "bssfp.seq"))
+    assert not text_faults(tmp_path / "bssfp.seq")
     report = check(read_seq(tmp_path / "bssfp.seq"), scanner)
     assert not [finding for finding in report.findings if finding.severity == "error"], report.findings
     assert not [finding for finding in report.findings if finding.rule.startswith("label")], report.findings
