@@ -95,11 +95,19 @@ def whiten_by_background(hybrid: Tensor, plan: Layout, said: list[str]) -> bool:
 def noise_std(plan: Layout) -> np.ndarray:
     """Return the noise of a fully sampled, whitened, combined image, per real part, float32 ``[z, y, x]``."""
     nx, ny, nz = plan.shape
-    gain = np.mean([transform.noise_gain for transform in profile_transforms(plan)], axis=0)
+    gain = np.mean(_gains(plan), axis=0)
     level = gain / np.sqrt(2 * max(plan.averages, 1))
     return np.broadcast_to(level.astype(np.float32), (plan.slices * nz, ny, nx)).copy()
 
 
 def _line_gain(plan: Layout) -> float:
     """Noise gain of the transform along x, averaged."""
-    return float(np.mean([transform.noise_gain for transform in profile_transforms(plan)]))
+    return float(np.mean(_gains(plan)))
+
+
+def _gains(plan: Layout) -> list[np.ndarray]:
+    """Return the noise gains of the transforms along x that readouts use: others stand for nothing."""
+    assert plan.readouts.trajectory is not None
+    used = np.unique(plan.readouts.trajectory.shape_index)
+    transforms = profile_transforms(plan)
+    return [transforms[index].noise_gain for index in used]
