@@ -14,7 +14,7 @@ from pulsetwin.sequences.cartesian import encoding, least_duration, lobe
 from pulsetwin.sequences.epi_train import train
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.slice_pulse import position, slice_pulse
-from pulsetwin.sequences.timing import down, rest, up
+from pulsetwin.sequences.timing import down, pause, rest, up
 
 _LABELS = ("LIN", "SLC", "SET", "REP", "AVG", "SEG", "NAV", "REV")
 
@@ -87,7 +87,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
         for slice_number in range(p.slices):
             counters = None if repetition is None else {"SLC": slice_number, "SET": number, "REP": repetition}
             _shot(seq, p, parts, (direction, shot), counters, slice_number, wait, scanner)
-            _delay(seq, one - parts.duration - sum(wait) + wait_tr)
+            pause(seq, one - parts.duration - sum(wait) + wait_tr)
     _define(seq, p, parts, te, p.slices * (one + wait_tr))
     return seq
 
@@ -168,14 +168,14 @@ def _shot(
         _navigators(seq, p, parts, counters)
         start_x, rephase = 0.0, 0.0
     if p.echo == "spin":
-        _delay(seq, wait[0])
+        pause(seq, wait[0])
         seq.add_block(
             lobe("x", before if p.navigators else 0.0, parts.opening, scanner),
             lobe("z", rephase + parts.crusher, parts.opening, scanner),
         )
         seq.add_block(*parts.refocusing.tuned(place, math.pi / 2))
         start_x, rephase = -before, parts.crusher
-    _delay(seq, wait[1])
+    pause(seq, wait[1])
     ready = _set(**counters, NAV=0, AVG=0) if counters is not None else []
     seq.add_block(
         lobe("x", start_x, parts.lead, scanner), lobe("y", k[0], parts.lead, scanner),
@@ -198,7 +198,7 @@ def _navigators(seq: pp.Sequence, p: Protocol, parts: SimpleNamespace, counters:
             events += [parts.train.line.adc, *_set(**called)]
         seq.add_block(*events)
         if number < 2:
-            _delay(seq, parts.train.gap)
+            pause(seq, parts.train.gap)
 
 
 def _readouts(
@@ -246,8 +246,3 @@ def _define(seq: pp.Sequence, p: Protocol, parts: SimpleNamespace, te: float, tr
 
 def _set(**values: int) -> list[SimpleNamespace]:
     return [pp.make_label(name, "SET", value) for name, value in values.items()]
-
-
-def _delay(seq: pp.Sequence, time: float) -> None:
-    if time > 1e-9:
-        seq.add_block(pp.make_delay(time))

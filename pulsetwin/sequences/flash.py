@@ -13,7 +13,7 @@ from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.cartesian import encoding, labels, least_duration, line, lobe
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.slice_pulse import position, slice_pulse
-from pulsetwin.sequences.timing import down, rest
+from pulsetwin.sequences.timing import down, pause, rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
         phase = p.rf_spoiling * repetition * (repetition + 1) / 2 % (2 * math.pi)
         for slice_number in range(p.slices):
             _repetition(seq, p, parts, where, slice_number, phase, wait_te, scanner)
-            if wait_tr > 0:
-                seq.add_block(pp.make_delay(wait_tr))
+            pause(seq, wait_tr)
     spacing = parts.line.duration + pp.calc_duration(parts.flyback)
     deep = p.slices * p.fov[2] + (p.slices - 1) * p.slice_gap
     seq.set_definition("FOV", [p.fov[0], p.fov[1], deep])
@@ -114,8 +113,7 @@ def _repetition(
         lobe("x", -parts.line.before, parts.prephase, scanner), lobe("y", along[0], parts.prephase, scanner),
         lobe("z", along[1] - parts.pulse.after, parts.prephase, scanner),
     )  # fmt: skip
-    if wait_te > 0:
-        seq.add_block(pp.make_delay(wait_te))
+    pause(seq, wait_te)
     for echo in range(p.echoes):
         if echo:
             seq.add_block(parts.flyback)

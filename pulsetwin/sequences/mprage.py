@@ -13,7 +13,7 @@ from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.cartesian import encoding, labels, least_duration, line, lobe
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.slice_pulse import slice_pulse
-from pulsetwin.sequences.timing import rest, up
+from pulsetwin.sequences.timing import pause, rest, up
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +75,12 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     for row in [None] * p.dummies + list(range(p.matrix[1])):
         seq.add_block(*parts.inversion)
         seq.add_block(parts.inversion_spoiler)
-        _delay(seq, wait_ti)
+        pause(seq, wait_ti)
         for partition in range(partitions):
             _excitation(seq, p, parts, (row, partition), number, scanner)
-            _delay(seq, wait)
+            pause(seq, wait)
             number += 1
-        _delay(seq, wait_tr)
+        pause(seq, wait_tr)
     seq.set_definition("FOV", list(p.fov))
     seq.set_definition("TE", parts.te)
     seq.set_definition("TI", to_middle + wait_ti)
@@ -137,8 +137,3 @@ def _excitation(
     seq.add_block(
         lobe("y", -along[0], parts.rewind, scanner), lobe("z", parts.spoiling - along[1], parts.rewind, scanner)
     )
-
-
-def _delay(seq: pp.Sequence, time: float) -> None:
-    if time > 1e-9:
-        seq.add_block(pp.make_delay(time))

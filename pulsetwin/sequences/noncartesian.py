@@ -43,12 +43,6 @@ def spoiled_phase(increment: float, repetition: int) -> float:
     return increment * repetition * (repetition + 1) / 2 % (2 * math.pi)
 
 
-def pause(seq: pp.Sequence, time: float) -> None:
-    """Add a delay of `time` [s], if any."""
-    if time > 0:
-        seq.add_block(pp.make_delay(time))
-
-
 def describe(seq: pp.Sequence, protocol: Any, te: float, tr: float) -> pp.Sequence:
     """Set the definitions of a scan with echo and repetition times [s]; return the sequence."""
     p = protocol

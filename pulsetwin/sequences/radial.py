@@ -14,11 +14,11 @@ from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.angles import ORDERS, in_plane, in_space
 from pulsetwin.sequences.cartesian import labels, least_duration, lobe
 from pulsetwin.sequences.events import Array
-from pulsetwin.sequences.noncartesian import check_cube, check_square, describe, pause, spoiled_phase
+from pulsetwin.sequences.noncartesian import check_cube, check_square, describe, spoiled_phase
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.slice_pulse import position, slice_pulse
 from pulsetwin.sequences.spokes import full_spoke
-from pulsetwin.sequences.timing import down, rest
+from pulsetwin.sequences.timing import down, pause, rest
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.cartesian import encoding, labels, least_duration, line, lobe
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.slice_pulse import position, slice_pulse
-from pulsetwin.sequences.timing import down, rest, up
+from pulsetwin.sequences.timing import down, pause, rest, up
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
         lines = _lines(p, number, shots)
         for slice_number in range(p.slices):
             _shot(seq, p, parts, lines, slice_number, spacing, scanner)
-            if wait > 0:
-                seq.add_block(pp.make_delay(wait))
+            pause(seq, wait)
     centre = next(echo for echo, row in enumerate(zip(*(_lines(p, n, shots) for n in range(shots)), strict=True))
                   if p.matrix[1] // 2 in row)  # fmt: skip
     seq.set_definition("FOV", [p.fov[0], p.fov[1], p.slices * p.fov[2] + (p.slices - 1) * p.slice_gap])
@@ -144,7 +143,7 @@ def _shot(
         lobe("x", parts.line.before, parts.prephase, scanner),
         lobe("z", parts.crusher - parts.excitation.after, parts.prephase, scanner),
     )
-    _delay(seq, first)
+    pause(seq, first)
     for echo, number in enumerate(lines):
         angle = p.refocusing[min(echo, len(p.refocusing) - 1)]
         rf, select, fill = parts.refocusing.tuned(place, math.pi / 2)
@@ -152,17 +151,12 @@ def _shot(
         # crushers of one echo are those of the next: each side of a pulse has the same
         seq.add_block(_scaled(rf, angle), select, fill)
         seq.add_block(lobe("y", k, parts.crush, scanner), lobe("z", parts.crusher, parts.crush, scanner))
-        _delay(seq, early)
+        pause(seq, early)
         seq.add_block(parts.line.read, parts.line.adc, *labels(number, 0, slice_number, 0))
-        _delay(seq, late)
+        pause(seq, late)
         seq.add_block(lobe("y", -k, parts.crush, scanner), lobe("z", parts.crusher, parts.crush, scanner))
 
 
 def _scaled(rf: SimpleNamespace, angle: float) -> SimpleNamespace:
     """Return a pulse of 180 degrees made one of `angle` [rad]."""
     return SimpleNamespace(**{**vars(rf), "signal": rf.signal * (angle / math.pi)})
-
-
-def _delay(seq: pp.Sequence, time: float) -> None:
-    if time > 1e-9:
-        seq.add_block(pp.make_delay(time))

@@ -14,11 +14,11 @@ from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.angles import ORDERS, turns
 from pulsetwin.sequences.cartesian import encoding, labels, least_duration, lobe
-from pulsetwin.sequences.noncartesian import check_square, describe, pause, spoiled_phase
+from pulsetwin.sequences.noncartesian import check_square, describe, spoiled_phase
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.slice_pulse import position, slice_pulse
 from pulsetwin.sequences.spiral_arm import arm
-from pulsetwin.sequences.timing import down, rest, up, whole
+from pulsetwin.sequences.timing import down, pause, rest, up, whole
 
 
 @dataclass(frozen=True, slots=True)

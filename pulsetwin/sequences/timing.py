@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import pypulseq as pp
+
 from pulsetwin.errors import ProtocolError
 
 _SLACK = 1e-9  # times closer than this to the raster are on it [s]
@@ -39,3 +41,9 @@ def rest(name: str, wanted: float | None, least: float, raster: float) -> float:
             f"{name} = {1e3 * wanted:.6g} ms is too short: {1e3 * least:.6g} ms is the least that works"
         )
     return whole(wanted - least, raster)
+
+
+def pause(seq: pp.Sequence, time: float) -> None:
+    """Add a delay of `time` [s], if any."""
+    if time > _SLACK:
+        seq.add_block(pp.make_delay(time))

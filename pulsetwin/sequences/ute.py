@@ -12,10 +12,10 @@ from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.angles import ORDERS, in_space
 from pulsetwin.sequences.cartesian import labels, least_duration, lobe
 from pulsetwin.sequences.hard_pulse import hard_pulse
-from pulsetwin.sequences.noncartesian import check_cube, describe, pause, spoiled_phase
+from pulsetwin.sequences.noncartesian import check_cube, describe, spoiled_phase
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.spokes import half_spoke
-from pulsetwin.sequences.timing import rest, up
+from pulsetwin.sequences.timing import pause, rest, up
 
 
 @dataclass(frozen=True, slots=True)
