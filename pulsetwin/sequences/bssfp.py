@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import pypulseq as pp
 
-from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
-from pulsetwin.sequences.cartesian import encoding, labels, least_duration, line, lobe
+from pulsetwin.sequences.cartesian import labels, least_duration, line, lobe
+from pulsetwin.sequences.checks import check_even, check_slices
+from pulsetwin.sequences.describe_scan import describe
+from pulsetwin.sequences.gradient_echo import GradientEcho, add_excitation, add_readout, add_rewinding
 from pulsetwin.sequences.protocol import setting, validate
-from pulsetwin.sequences.slice_pulse import position, slice_pulse
+from pulsetwin.sequences.rf_phase import within_turn
+from pulsetwin.sequences.slice_pulse import position, scaled, slice_pulse
 from pulsetwin.sequences.timing import down, rest, up, whole
 
 _ROUNDING = 1e-12  # [s]
@@ -38,10 +40,8 @@ class Protocol:
 
     def __post_init__(self) -> None:
         validate(self)
-        if self.matrix[2] > 1 and self.slices > 1:
-            raise ProtocolError(f"slices = {self.slices} with {self.matrix[2]} partitions: give one of them as 1")
-        if self.matrix[0] % 2 or self.matrix[1] % 2:
-            raise ProtocolError(f"matrix = {self.matrix}: give even numbers along x and y")
+        check_slices(self.matrix, self.slices)
+        check_even(self.matrix)
 
 
 def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
@@ -60,35 +60,36 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
         If the repetition time is too short; the least that works is told.
     """
     p = protocol
-    parts = _parts(p, scanner)
+    echo, begin, tr = _parts(p, scanner)
     seq = pp.Sequence(scanner.opts)
     seq.add_block(*labels(0, 0, 0))
     lines = [(number, partition) for partition in range(p.matrix[2]) for number in range(p.matrix[1])]
     for slice_number in range(p.slices):
         place = position(slice_number, p.slices, p.fov[2], p.slice_gap)
-        _begin(seq, p, parts, place, scanner)
-        for repetition, where in enumerate([None] * p.dummies + lines):
-            _repetition(seq, p, parts, where, slice_number, repetition, scanner)
+        _begin(seq, p, echo, begin, place)
+        for repetition, measured in enumerate([None] * p.dummies + lines):
+            where = measured or (p.matrix[1] // 2, p.matrix[2] // 2)
+            add_excitation(seq, echo, where, place, within_turn(p.phase_increment * repetition))
+            add_readout(seq, echo, labels(*where, slice_number) if measured else None)
+            add_rewinding(seq, echo, where)
         if p.spoiling:
             seq.add_block(pp.make_trapezoid("z", area=p.spoiling / p.fov[2], system=scanner.opts))
-    seq.set_definition("FOV", [p.fov[0], p.fov[1], p.slices * p.fov[2] + (p.slices - 1) * p.slice_gap])
-    seq.set_definition("TE", parts.te)
-    seq.set_definition("TR", parts.tr)
-    seq.set_definition("SliceThickness", p.fov[2])
-    seq.set_definition("SlicePositions", [position(n, p.slices, p.fov[2], p.slice_gap) for n in range(p.slices)])
-    return seq
+    return describe(seq, p, echo.te, tr)
 
 
-def _parts(p: Protocol, scanner: Scanner) -> SimpleNamespace:
-    """Return the parts of a repetition and its times [s]; the lobes take what the pulse and the readout leave."""
+def _parts(p: Protocol, scanner: Scanner) -> tuple[GradientEcho, float, float]:
+    """Return a repetition, the time from the half pulse's block to the first, and the repetition time [s].
+
+    The lobes take what the pulse and the readout leave.
+    """
     raster = scanner.block_raster
     pulse = slice_pulse(p.flip_angle, p.fov[2], p.rf_duration, p.time_bandwidth, "excitation", scanner)
     read = line(p.matrix[0], p.fov[0], p.bandwidth, p.oversampling, scanner)
     ahead = pulse.events[1].area - pulse.after
-    farthest = [count / 2 / fov for count, fov in zip(p.matrix[1:], p.fov[1:], strict=True)]
-    farthest[1] *= p.matrix[2] > 1
-    prephase = least_duration(read.before, farthest[0], abs(pulse.after) + farthest[1], scanner=scanner)
-    rewind = least_duration(read.before, farthest[0], abs(ahead) + farthest[1], scanner=scanner)
+    y, z = (count / 2 / fov for count, fov in zip(p.matrix[1:], p.fov[1:], strict=True))
+    z *= p.matrix[2] > 1
+    prephase = least_duration(read.before, y, abs(pulse.after) + z, scanner=scanner)
+    rewind = least_duration(read.before, y, abs(ahead) + z, scanner=scanner)
     begin = least_duration(pulse.events[1].area, scanner=scanner)
     sides = (
         pulse.duration - pulse.centre + prephase + read.echo, read.duration - read.echo + rewind + pulse.centre,
@@ -98,12 +99,10 @@ def _parts(p: Protocol, scanner: Scanner) -> SimpleNamespace:
     tr = least + rest("tr", p.tr, least, 2 * raster)
     # the echo is as near to the middle as the raster lets it be
     prephase = _on_raster(down(tr / 2 - (pulse.duration - pulse.centre) - read.echo, raster), raster)
-    return SimpleNamespace(
-        pulse=pulse, line=read, ahead=ahead, tr=tr, prephase=prephase,
-        te=pulse.duration - pulse.centre + prephase + read.echo,
-        rewind=_on_raster(tr - pulse.duration - prephase - read.duration, raster),
-        begin=_on_raster(tr / 2 - pulse.duration, raster),
-    )  # fmt: skip
+    rewind = _on_raster(tr - pulse.duration - prephase - read.duration, raster)
+    leaving = read.before - read.read.area, -ahead
+    echo = GradientEcho(p.matrix, p.fov, pulse, read, prephase, rewind, leaving, scanner)
+    return echo, _on_raster(tr / 2 - pulse.duration, raster), tr
 
 
 def _on_raster(time: float, raster: float) -> float:
@@ -111,40 +110,13 @@ def _on_raster(time: float, raster: float) -> float:
     return whole(time, raster) + _ROUNDING
 
 
-def _wrapped(phase: float) -> float:
-    """Return a phase [rad] from 0 to below a turn; one that is a turn but for rounding is 0, as files round it up."""
-    return 0.0 if abs(math.remainder(phase, 2 * math.pi)) < 1e-9 else phase % (2 * math.pi)
-
-
-def _begin(seq: pp.Sequence, p: Protocol, parts: SimpleNamespace, place: float, scanner: Scanner) -> None:
+def _begin(seq: pp.Sequence, p: Protocol, echo: GradientEcho, duration: float, place: float) -> None:
     """Add half a flip angle, half a repetition before the first pulse (Deimling and Heid, ISMRM 1994, p. 495).
 
     It is opposed to the first pulse for alternating phases; another increment is like a precession between pulses, of
     which half passes by then.
     """
     phase = math.pi - (p.phase_increment - math.pi) / 2
-    rf, select, fill = parts.pulse.tuned(place, phase)
-    seq.add_block(SimpleNamespace(**{**vars(rf), "signal": rf.signal / 2}), select, fill)
-    seq.add_block(lobe("z", -select.area, parts.begin, scanner))
-
-
-def _repetition(
-    seq: pp.Sequence, p: Protocol, parts: SimpleNamespace, where: tuple[int, int] | None, slice_number: int,
-    repetition: int, scanner: Scanner,
-) -> None:  # fmt: skip
-    """Add a pulse and its echo; nothing is measured if `where`, line and partition, is None."""
-    phase, adc = _wrapped(p.phase_increment * repetition), parts.line.adc
-    adc.phase_offset = phase
-    number, partition = (p.matrix[1] // 2, p.matrix[2] // 2) if where is None else where
-    along = [encoding(n, size, fov) for n, size, fov in zip((number, partition), p.matrix[1:], p.fov[1:], strict=True)]
-    seq.add_block(*parts.pulse.tuned(position(slice_number, p.slices, p.fov[2], p.slice_gap), phase))
-    seq.add_block(
-        lobe("x", -parts.line.before, parts.prephase, scanner), lobe("y", along[0], parts.prephase, scanner),
-        lobe("z", along[1] - parts.pulse.after, parts.prephase, scanner),
-    )  # fmt: skip
-    seq.add_block(parts.line.read, *([] if where is None else [adc, *labels(number, partition, slice_number)]))
-    seq.add_block(
-        lobe("x", parts.line.before - parts.line.read.area, parts.rewind, scanner),
-        lobe("y", -along[0], parts.rewind, scanner),
-        lobe("z", -parts.ahead - along[1], parts.rewind, scanner),
-    )  # fmt: skip
+    rf, select, fill = echo.pulse.tuned(place, phase)
+    seq.add_block(scaled(rf, 0.5), select, fill)
+    seq.add_block(lobe("z", -select.area, duration, echo.scanner))

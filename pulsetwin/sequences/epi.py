@@ -11,6 +11,7 @@ import pypulseq as pp
 from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.cartesian import encoding, least_duration, lobe
+from pulsetwin.sequences.describe_scan import describe
 from pulsetwin.sequences.epi_train import train
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.slice_pulse import position, slice_pulse
@@ -224,24 +225,16 @@ def _readouts(
 def _define(seq: pp.Sequence, p: Protocol, parts: SimpleNamespace, te: float, tr: float) -> None:
     """State what readers and reconstructions need."""
     read, adc = parts.train.line.read, parts.train.line.adc
-    said = {
-        "FOV": [p.fov[0], p.fov[1], p.slices * p.fov[2] + (p.slices - 1) * p.slice_gap],
-        "Matrix": [*p.matrix, 1],
-        "TE": te,
-        "TR": tr,
-        "EchoSpacing": parts.train.spacing,
-        "SliceThickness": p.fov[2],
-        "SlicePositions": [position(n, p.slices, p.fov[2], p.slice_gap) for n in range(p.slices)],
-        "kSpaceCenterLine": p.matrix[1] // 2,
-        "ReadoutOversamplingFactor": p.oversampling,
-    }
-    if p.ramp_sampling:
-        said["TargetGriddedSamples"] = p.matrix[0] * p.oversampling
-        said["TrapezoidGriddingParameters"] = [
+    gridding = {
+        "TargetGriddedSamples": p.matrix[0] * p.oversampling,
+        "TrapezoidGriddingParameters": [
             read.rise_time, read.flat_time, read.fall_time, adc.delay, adc.num_samples * adc.dwell
-        ]  # fmt: skip
-    for name, value in said.items():
-        seq.set_definition(name, value)
+        ],
+    }  # fmt: skip
+    describe(
+        seq, p, te, tr, EchoSpacing=parts.train.spacing, kSpaceCenterLine=p.matrix[1] // 2,
+        ReadoutOversamplingFactor=p.oversampling, **(gridding if p.ramp_sampling else {}),
+    )  # fmt: skip
 
 
 def _set(**values: int) -> list[SimpleNamespace]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import count
 from types import SimpleNamespace
 
 import pypulseq as pp
 
 from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
-from pulsetwin.sequences.cartesian import encoding, labels, least_duration, line, lobe
+from pulsetwin.sequences.cartesian import labels
+from pulsetwin.sequences.describe_scan import describe
+from pulsetwin.sequences.gradient_echo import add_excitation, add_readout, add_rewinding, spoiled_echo
 from pulsetwin.sequences.protocol import setting, validate
-from pulsetwin.sequences.slice_pulse import slice_pulse
+from pulsetwin.sequences.rf_phase import spoiled_phase
 from pulsetwin.sequences.timing import pause, rest, up
 
 
@@ -41,7 +44,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         validate(self)
-        if any(count % 2 for count in self.matrix):
+        if any(size % 2 for size in self.matrix):
             raise ProtocolError(f"matrix = {self.matrix}: give even numbers")
 
 
@@ -61,79 +64,40 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
         If a time is too short; the least that works is told.
     """
     p, raster = protocol, scanner.block_raster
-    parts = _parts(p, scanner)
-    wait = rest("echo_spacing", p.echo_spacing, parts.least_spacing, raster)
-    spacing = parts.least_spacing + wait
-    partitions = p.matrix[2]
-    to_middle = parts.after_inversion + partitions // 2 * spacing + parts.pulse.centre
+    echo, prepared = spoiled_echo(p, scanner), _inversion(p, scanner)
+    wait = rest("echo_spacing", p.echo_spacing, echo.duration, raster)
+    spacing, partitions = echo.duration + wait, p.matrix[2]
+    to_middle = prepared.after + partitions // 2 * spacing + echo.pulse.centre
     wait_ti = rest("ti", p.ti, to_middle, raster)
-    train = parts.before_inversion + parts.after_inversion + wait_ti + partitions * spacing
+    train = prepared.before + prepared.after + wait_ti + partitions * spacing
     wait_tr = rest("tr", p.tr, train, raster)
     seq = pp.Sequence(scanner.opts)
     seq.add_block(*labels(0, 0, 0, 0))
-    number = 0
+    pulses = count()
     for row in [None] * p.dummies + list(range(p.matrix[1])):
-        seq.add_block(*parts.inversion)
-        seq.add_block(parts.inversion_spoiler)
+        for block in prepared.blocks:
+            seq.add_block(*block)
         pause(seq, wait_ti)
         for partition in range(partitions):
-            _excitation(seq, p, parts, (row, partition), number, scanner)
+            where = p.matrix[1] // 2 if row is None else row, partition
+            add_excitation(seq, echo, where, 0.0, spoiled_phase(p.rf_spoiling, next(pulses)))
+            add_readout(seq, echo, None if row is None else labels(*where, 0, 0))
+            add_rewinding(seq, echo, where)
             pause(seq, wait)
-            number += 1
         pause(seq, wait_tr)
-    seq.set_definition("FOV", list(p.fov))
-    seq.set_definition("TE", parts.te)
-    seq.set_definition("TI", to_middle + wait_ti)
-    seq.set_definition("TR", train + wait_tr)
-    seq.set_definition("EchoSpacing", spacing)
-    seq.set_definition("SliceThickness", p.fov[2])
-    return seq
+    return describe(seq, p, echo.te, train + wait_tr, TI=to_middle + wait_ti, EchoSpacing=spacing)
 
 
-def _parts(p: Protocol, scanner: Scanner) -> SimpleNamespace:
-    """Return the parts of a train and its least times [s]."""
-    opts, raster = scanner.opts, scanner.block_raster
-    inversion = pp.make_adiabatic_pulse(
-        "hypsec", duration=p.inversion_duration, dwell=10 * scanner.rf_raster, system=opts, use="inversion",
+def _inversion(p: Protocol, scanner: Scanner) -> SimpleNamespace:
+    """Return the blocks of the inversion and its spoiler, and the times before and after the pulse's centre [s]."""
+    pulse = pp.make_adiabatic_pulse(
+        "hypsec", duration=p.inversion_duration, dwell=10 * scanner.rf_raster, system=scanner.opts, use="inversion",
         delay=scanner.rf_dead_time,
     )  # fmt: skip
-    whole = up(pp.calc_duration(inversion), raster)
-    centre = inversion.delay + pp.calc_rf_center(inversion)[0]
-    spoiler = pp.make_trapezoid("z", area=8 * p.matrix[2] / p.fov[2], system=opts)
-    pulse = slice_pulse(p.flip_angle, p.fov[2], p.rf_duration, p.time_bandwidth, "excitation", scanner)
-    read = line(p.matrix[0], p.fov[0], p.bandwidth, p.oversampling, scanner)
-    farthest = [count / 2 / fov for count, fov in zip(p.matrix[1:], p.fov[1:], strict=True)]
-    spoiling = p.spoiling * p.matrix[2] / p.fov[2]
-    prephase = least_duration(read.before, farthest[0], pulse.after + farthest[1], scanner=scanner)
-    rewind = least_duration(farthest[0], spoiling + farthest[1], scanner=scanner)
+    whole = up(pp.calc_duration(pulse), scanner.block_raster)
+    centre = pulse.delay + pp.calc_rf_center(pulse)[0]
+    spoiler = pp.make_trapezoid("z", area=8 * p.matrix[2] / p.fov[2], system=scanner.opts)
     return SimpleNamespace(
-        inversion=(inversion, pp.make_delay(whole)), inversion_spoiler=spoiler, before_inversion=centre,
-        after_inversion=whole - centre + pp.calc_duration(spoiler), pulse=pulse, line=read, spoiling=spoiling,
-        prephase=prephase, rewind=rewind, te=pulse.duration - pulse.centre + prephase + read.echo,
-        least_spacing=pulse.duration + prephase + read.duration + rewind,
+        blocks=((pulse, pp.make_delay(whole)), (spoiler,)), before=centre,
+        after=whole - centre + pp.calc_duration(spoiler),
     )  # fmt: skip
-
-
-def _excitation(
-    seq: pp.Sequence, p: Protocol, parts: SimpleNamespace, where: tuple[int | None, int], number: int, scanner: Scanner
-) -> None:
-    """Add an excitation and its readout; nothing is measured if the line is None."""
-    row, partition = where
-    phase = p.rf_spoiling * number * (number + 1) / 2 % (2 * math.pi)
-    adc = parts.line.adc
-    adc.phase_offset = phase
-    along = [
-        encoding(n, size, fov)
-        for n, size, fov in zip(
-            (p.matrix[1] // 2 if row is None else row, partition), p.matrix[1:], p.fov[1:], strict=True
-        )
-    ]
-    seq.add_block(*parts.pulse.tuned(0.0, phase))
-    seq.add_block(
-        lobe("x", -parts.line.before, parts.prephase, scanner), lobe("y", along[0], parts.prephase, scanner),
-        lobe("z", along[1] - parts.pulse.after, parts.prephase, scanner),
-    )  # fmt: skip
-    seq.add_block(parts.line.read, *([] if row is None else [adc, *labels(row, partition, 0, 0)]))
-    seq.add_block(
-        lobe("y", -along[0], parts.rewind, scanner), lobe("z", parts.spoiling - along[1], parts.rewind, scanner)
-    )

@@ -9,13 +9,14 @@ from typing import Any
 
 import pypulseq as pp
 
-from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.angles import ORDERS, in_plane, in_space
 from pulsetwin.sequences.cartesian import labels, least_duration, lobe
+from pulsetwin.sequences.checks import check_cube, check_slices, check_square
+from pulsetwin.sequences.describe_scan import describe
 from pulsetwin.sequences.events import Array
-from pulsetwin.sequences.noncartesian import check_cube, check_square, describe, spoiled_phase
 from pulsetwin.sequences.protocol import setting, validate
+from pulsetwin.sequences.rf_phase import spoiled_phase
 from pulsetwin.sequences.slice_pulse import position, slice_pulse
 from pulsetwin.sequences.spokes import full_spoke
 from pulsetwin.sequences.timing import down, pause, rest
@@ -44,8 +45,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         validate(self)
-        if self.matrix[2] > 1 and self.slices > 1:
-            raise ProtocolError(f"slices = {self.slices} with {self.matrix[2]} partitions: give one of them as 1")
+        check_slices(self.matrix, self.slices)
         (check_cube if self.matrix[2] > 1 else check_square)(self.fov, self.matrix)
 
 

@@ -11,8 +11,9 @@ import pypulseq as pp
 from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.cartesian import encoding, labels, least_duration, line, lobe
+from pulsetwin.sequences.describe_scan import describe
 from pulsetwin.sequences.protocol import setting, validate
-from pulsetwin.sequences.slice_pulse import position, slice_pulse
+from pulsetwin.sequences.slice_pulse import position, scaled, slice_pulse
 from pulsetwin.sequences.timing import down, pause, rest, up
 
 
@@ -75,13 +76,8 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
             pause(seq, wait)
     centre = next(echo for echo, row in enumerate(zip(*(_lines(p, n, shots) for n in range(shots)), strict=True))
                   if p.matrix[1] // 2 in row)  # fmt: skip
-    seq.set_definition("FOV", [p.fov[0], p.fov[1], p.slices * p.fov[2] + (p.slices - 1) * p.slice_gap])
-    seq.set_definition("TE", spacing * (centre + 1))
-    seq.set_definition("EchoSpacing", spacing)
-    seq.set_definition("TR", p.slices * (shot + wait))
-    seq.set_definition("SliceThickness", p.fov[2])
-    seq.set_definition("SlicePositions", [position(n, p.slices, p.fov[2], p.slice_gap) for n in range(p.slices)])
-    return seq
+    te = spacing * (centre + 1)
+    return describe(seq, p, te, p.slices * (shot + wait), EchoSpacing=spacing)
 
 
 def _lines(p: Protocol, shot: int, shots: int) -> list[int]:
@@ -149,14 +145,9 @@ def _shot(
         rf, select, fill = parts.refocusing.tuned(place, math.pi / 2)
         k = encoding(number, p.matrix[1], p.fov[1])
         # crushers of one echo are those of the next: each side of a pulse has the same
-        seq.add_block(_scaled(rf, angle), select, fill)
+        seq.add_block(scaled(rf, angle / math.pi), select, fill)
         seq.add_block(lobe("y", k, parts.crush, scanner), lobe("z", parts.crusher, parts.crush, scanner))
         pause(seq, early)
         seq.add_block(parts.line.read, parts.line.adc, *labels(number, 0, slice_number, 0))
         pause(seq, late)
         seq.add_block(lobe("y", -k, parts.crush, scanner), lobe("z", parts.crusher, parts.crush, scanner))
-
-
-def _scaled(rf: SimpleNamespace, angle: float) -> SimpleNamespace:
-    """Return a pulse of 180 degrees made one of `angle` [rad]."""
-    return SimpleNamespace(**{**vars(rf), "signal": rf.signal * (angle / math.pi)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pypulseq as pp
@@ -57,3 +58,8 @@ def slice_pulse(
 def position(number: int, slices: int, thickness: float, gap: float) -> float:
     """Return the place of a slice's centre along z [m]; the middle of the stack is at 0."""
     return (number - (slices - 1) / 2) * (thickness + gap)
+
+
+def scaled(rf: Any, factor: float) -> Any:
+    """Return a pulse with `factor` times the flip angle, all else as it is."""
+    return SimpleNamespace(**{**vars(rf), "signal": rf.signal * factor})

@@ -14,8 +14,10 @@ from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.angles import ORDERS, turns
 from pulsetwin.sequences.cartesian import encoding, labels, least_duration, lobe
-from pulsetwin.sequences.noncartesian import check_square, describe, spoiled_phase
+from pulsetwin.sequences.checks import check_slices, check_square
+from pulsetwin.sequences.describe_scan import describe
 from pulsetwin.sequences.protocol import setting, validate
+from pulsetwin.sequences.rf_phase import spoiled_phase
 from pulsetwin.sequences.slice_pulse import position, slice_pulse
 from pulsetwin.sequences.spiral_arm import arm
 from pulsetwin.sequences.timing import down, pause, rest, up, whole
@@ -44,8 +46,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         validate(self)
-        if self.matrix[2] > 1 and self.slices > 1:
-            raise ProtocolError(f"slices = {self.slices} with {self.matrix[2]} partitions: give one of them as 1")
+        check_slices(self.matrix, self.slices)
         check_square(self.fov, self.matrix)
 
 

@@ -11,9 +11,11 @@ import pypulseq as pp
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.angles import ORDERS, in_space
 from pulsetwin.sequences.cartesian import labels, least_duration, lobe
+from pulsetwin.sequences.checks import check_cube
+from pulsetwin.sequences.describe_scan import describe
 from pulsetwin.sequences.hard_pulse import hard_pulse
-from pulsetwin.sequences.noncartesian import check_cube, describe, spoiled_phase
 from pulsetwin.sequences.protocol import setting, validate
+from pulsetwin.sequences.rf_phase import spoiled_phase
 from pulsetwin.sequences.spokes import half_spoke
 from pulsetwin.sequences.timing import pause, rest, up
 
