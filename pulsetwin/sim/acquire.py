@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.geometry import stated_fov, with_sequence
 from pulsetwin.sequences.readouts import PlayedReadouts, played_readouts
 from pulsetwin.sequences.seqfile import SeqFile
+from pulsetwin.sim.acquire_noise import with_noise
 from pulsetwin.sim.acquire_settings import (
     check_receiver_delay,
     check_settings,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 RAS_OF_GRADIENTS = np.diag([1.0, -1.0, 1.0])
 """Directions of the gradients x, y, z in RAS, as columns: right, back, head, as the Siemens interpreter plays them."""
-_NOISE_SAMPLES = 16384
 _LEFT_OUT = 1e-3  # share of the magnetisation above which a scan says that states are missing
 _SPINS, _CORRELATION, _FIELD = 256, 0.2, 3.0
 
@@ -121,32 +121,33 @@ def acquire(
     choice = choose_engine(timeline, phantom, voxels, engine)
     spread = {"spins": _SPINS if spins is None else spins, "seed": seed}
     signal, facts = play(timeline, voxels, choice, tol=tol, **spread, progress=progress)
-    rng = np.random.default_rng(seed)
     groups = _groups(played, signal.numpy(), with_noise=snr is not None)
-    noise, noise_dwell = None, float(groups[0].dwell[0])
+    noise = None
     if snr is not None:
         correlation = _CORRELATION if noise_correlation is None else noise_correlation
-        mixing = _noise_mixing(groups, phantom, snr, correlation)
-        groups = tuple(_with_noise(group, rng, mixing, noise_dwell) for group in groups)
-        noise = (mixing @ _white(rng, (len(mixing), _NOISE_SAMPLES))).astype(np.complex64)
+        groups, noise = with_noise(groups, phantom, snr, correlation, np.random.default_rng(seed))
     where = Geometry(phantom.fov, phantom.grid[::-1], RAS_OF_GRADIENTS, np.zeros((1, 3)), "HFS")
-    events = np.nonzero(~_is_noise(played))[0]
-    groups, where, notes = with_sequence(groups, where, played, events)
-    notes = [*notes, *(f"{idle}: it had no effect" for idle in without_effect(choice.engine, tol, spins))]
-    if snr is None and _is_noise(played).any():
-        notes.append(
-            f"{_is_noise(played).sum()} readouts labelled as noise were left out: there is no noise without snr"
-        )
-    if facts.get("magnetisation_left_out", 0) > _LEFT_OUT:
-        share = 100 * facts["magnetisation_left_out"]
-        notes = [*notes, f"the graph leaves out states of up to {share:.1f} % of the magnetisation after a pulse"]
+    groups, where, notes = with_sequence(groups, where, played, np.nonzero(~_is_noise(played))[0])
+    idle = without_effect(choice.engine, tol, spins)
+    notes += _notes(idle, int(_is_noise(played).sum()) if snr is None else 0, facts)
     header = {
         "vendor": "pulsetwin", "sequence": "pulseq", "signature": seq.signature or "", "engine": choice.engine,
         "engine_reason": choice.why, "seed": seed, **facts,
     }  # fmt: skip
     if field is not None:
         header["field_strength"] = field
+    noise_dwell = None if noise is None else float(groups[0].dwell[0])
     return RawData(groups, noise, noise_dwell, where, seq.definitions, header, tuple(notes))
+
+
+def _notes(idle: list[str], left_out: int, facts: dict[str, Any]) -> list[str]:
+    """Return what a user should know: settings without effect, readouts of noise and states that were left out."""
+    notes = [f"{name}: it had no effect" for name in idle]
+    if left_out:
+        notes.append(f"{left_out} readouts labelled as noise were left out: there is no noise without snr")
+    if (share := facts.get("magnetisation_left_out", 0)) > _LEFT_OUT:
+        notes.append(f"the graph leaves out states of up to {100 * share:.1f} % of the magnetisation after a pulse")
+    return notes
 
 
 def along_gradients(voxels: Voxels) -> Voxels:
@@ -204,39 +205,3 @@ def _groups(played: PlayedReadouts, signal: np.ndarray, with_noise: bool) -> tup
 
 def _is_noise(played: PlayedReadouts) -> np.ndarray:
     return played.flags.get("noise", np.zeros(len(played), bool))
-
-
-def _noise_mixing(groups: tuple[Readouts, ...], phantom: Phantom, snr: float, correlation: float) -> np.ndarray:
-    """Return the matrix that turns white noise into that of the channels, ``[coil, coil]``."""
-    energy = _mean_energy(groups, np.array(phantom.fov))
-    if not energy > 0:
-        raise ProtocolError(f"snr {snr:g}: the readouts hold no signal to have noise of this ratio: leave it out")
-    filled = float((phantom.proton_density > 0).double().mean())
-    level = np.sqrt(energy / filled) / snr
-    channel = np.arange(groups[0].coils)
-    covariance = correlation ** np.abs(channel[:, None] - channel)
-    return np.asarray(level * np.linalg.cholesky(covariance))
-
-
-def _mean_energy(groups: tuple[Readouts, ...], fov: np.ndarray) -> float:
-    """Return the mean energy of imaging samples over the cells of k-space, however many samples each cell has."""
-    imaging = [group.select(group.flag("imaging")) for group in groups]
-    energy = np.concatenate([np.sum(np.abs(np.asarray(group.samples)) ** 2, 1).ravel() for group in imaging])
-    if not len(energy):
-        return 0.0
-    places = [group.trajectory.positions().reshape(-1, 3) for group in imaging if group.trajectory is not None]
-    cell = np.floor(np.concatenate(places) * fov + 0.501).astype(np.int64)  # samples may lie half way between cells
-    cell -= cell.min(0)
-    _, number = np.unique(np.ravel_multi_index(tuple(cell.T), tuple(cell.max(0) + 1)), return_inverse=True)
-    return float(np.mean(np.bincount(number, energy) / np.bincount(number)))
-
-
-def _with_noise(group: Readouts, rng: np.random.Generator, mixing: np.ndarray, noise_dwell: float) -> Readouts:
-    """Add noise, whose variance grows with the bandwidth."""
-    scale = np.sqrt(noise_dwell / group.dwell)[:, None, None]
-    noise = scale * np.einsum("cd,rds->rcs", mixing, _white(rng, group.samples.shape))
-    return replace(group, samples=(group.samples + noise).astype(np.complex64))
-
-
-def _white(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
