@@ -10,6 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from pulsetwin.errors import ProtocolError, ShapeError
+from pulsetwin.sequences.orderings import on_lattice
+from pulsetwin.sequences.orderings import regular_mask as regular_mask
 
 LARGEST_ACCELERATION = 16
 
@@ -93,37 +95,6 @@ def analyse(mask: np.ndarray | Tensor) -> Undersampling:
     )
 
 
-def regular_mask(
-    shape: tuple[int, int],
-    acceleration: tuple[int, int],
-    *,
-    caipi_shift: int = 0,
-    calibration: tuple[int, int] = (0, 0),
-) -> np.ndarray:
-    """Return the mask of a regular scan whose lattice holds the centre ``n // 2``, bool ``[z, y]``.
-
-    Parameters
-    ----------
-    shape
-        Grid points along z and y.
-    acceleration
-        ``(Rz, Ry)``, each at least 1.
-    caipi_shift
-        Shift along z from one sampled y to the next, 0 to ``Rz - 1``.
-    calibration
-        Grid points along z and y of the centred fully sampled block; the whole axis where larger than it.
-    """
-    (rz, ry), (z, y) = acceleration, np.ogrid[: shape[0], : shape[1]]
-    if min(rz, ry) < 1 or not 0 <= caipi_shift < rz:
-        raise ProtocolError(
-            f"acceleration {acceleration} with CAIPI shift {caipi_shift}: "
-            "give accelerations of at least 1 and a shift from 0 to Rz - 1"
-        )
-    z, y = z - shape[0] // 2, y - shape[1] // 2
-    lattice = _on_lattice(z, y, rz, caipi_shift, ry)
-    return lattice | (_centred(z, calibration[0]) & _centred(y, calibration[1]))
-
-
 def sampled_span(sampled: np.ndarray | Tensor) -> Span:
     """Return the half-open range of one undersampled side along one axis.
 
@@ -165,14 +136,6 @@ def _plane(mask: np.ndarray | Tensor) -> np.ndarray:
     return plane.reshape(-1, plane.shape[-1])
 
 
-def _centred(offset: np.ndarray, length: int) -> np.ndarray:
-    return (offset >= -(length // 2)) & (offset < length - length // 2)
-
-
-def _on_lattice(z: np.ndarray, y: np.ndarray, rz: int, shift: int, ry: int) -> np.ndarray:
-    return (y % ry == 0) & ((z - shift * (y // ry)) % rz == 0)
-
-
 def _lattices() -> Iterator[tuple[int, int, int]]:
     """Yield ``(Rz, shift, Ry)`` of every lattice, lowest net acceleration first."""
     for net in range(1, LARGEST_ACCELERATION + 1):
@@ -201,7 +164,7 @@ def _gapless(plane: np.ndarray, lattice: tuple[int, int, int], origin: tuple[int
     """Return whether no lattice point without sample lies between two with, along either lattice vector."""
     (rz, shift, ry), (z0, y0) = lattice, origin
     grid_z, grid_y = np.ogrid[: plane.shape[0], : plane.shape[1]]
-    z, y = np.nonzero(_on_lattice(grid_z - z0, grid_y - y0, rz, shift, ry))
+    z, y = np.nonzero(on_lattice(grid_z - z0, grid_y - y0, (rz, ry), shift))
     u, v = (y - y0) // ry, (z - z0 - shift * ((y - y0) // ry)) // rz
     v = v - v.min()
     sampled = np.zeros((v.max() + 1, u.max() + 1), bool)

@@ -34,9 +34,7 @@ def on_lattice(z: Array, y: Array, acceleration: Shape, caipi_shift: int) -> Arr
     return (y % ry == 0) & ((z - caipi_shift * (y // ry)) % rz == 0)
 
 
-def regular_mask(
-    shape: Shape, acceleration: Shape, *, caipi_shift: int = 0, calibration: Shape = (0, 0)
-) -> Array:  # fmt: skip
+def regular_mask(shape: Shape, acceleration: Shape, *, caipi_shift: int = 0, calibration: Shape = (0, 0)) -> Array:
     """Return the mask of a regular scan whose lattice holds the centre (2D CAIPIRINHA).
 
     Parameters
@@ -103,8 +101,8 @@ def poisson_mask(
 ) -> Array:  # fmt: skip
     """Return a Poisson-disc pattern within the ellipse: irregular, without clusters and holes.
 
-    Cells are visited in random order; each that is sampled keeps others ``d = d0 (1 + falloff r)`` cells away, at a
-    distance r from the centre. d0 is the largest with which there is room for all samples.
+    Cells are visited in random order; each that is sampled keeps others ``d = d0 (1 + falloff r)`` cells away, give or
+    take half a cell, at a distance r from the centre. d0 is the largest with which there is room for all samples.
 
     Parameters
     ----------
@@ -132,38 +130,39 @@ def poisson_mask(
     wanted = round(shape[0] * shape[1] / acceleration) - int(block.sum())
     free = np.flatnonzero(inside & ~block)
     if not 0 <= wanted <= len(free):
-        most, least = (shape[0] * shape[1] / (block.sum() + count) for count in (0, len(free)))
+        most, least = (shape[0] * shape[1] / max(block.sum() + count, 1) for count in (0, len(free)))
         raise ProtocolError(f"acceleration {acceleration:g}: give {least:.3g} to {most:.3g} for this calibration block")
-    order = np.random.default_rng(seed).permutation(free)
+    random = np.random.default_rng(seed)
+    order, dither = random.permutation(free), random.random(shape) - 0.5  # distances between cells come in steps
     spread = 1 + falloff * radius(shape)
-    low, high, mask = 0.0, float(max(shape)), None
-    while mask is None or high - low > 0.01 * high:
-        distance = low if mask is None else (low + high) / 2
-        thrown = _thrown(order, block, distance * spread, wanted)
-        if thrown is None:
-            high = distance
-        else:
+    low, high = 0.0, 1 + 2 * math.sqrt(len(free) / max(wanted, 1))
+    mask = _thrown(order, block, dither, wanted)  # there is room for all if each keeps only itself away
+    while high - low > 0.02 * high:
+        distance = (low + high) / 2
+        thrown = _thrown(order, block, distance * spread + dither, wanted)
+        if len(thrown):
             low, mask = distance, thrown
+        else:
+            high = distance
     return mask
 
 
-def _thrown(order: Array, start: Array, distance: Array, wanted: int) -> Array | None:
-    """Return the mask `start` and the first `wanted` cells of an order that keep their distances, None if too few."""
-    mask, blocked = start.copy(), np.zeros_like(start)
-    lines = start.shape[1]
+def _thrown(order: Array, start: Array, distance: Array, wanted: int) -> Array:
+    """Return the mask `start` and the first `wanted` cells of an order that keep their distances; empty if too few."""
+    mask, blocked, missing = start.copy(), np.zeros_like(start), wanted
     reach = np.ceil(distance).astype(int)
     for cell in order.tolist():
-        if not wanted:
-            break
-        z, y = divmod(cell, lines)
+        if not missing:
+            return mask
+        z, y = divmod(cell, start.shape[1])
         if blocked[z, y]:
             continue
-        mask[z, y], wanted = True, wanted - 1
-        far, (bottom, left) = reach[z, y], (max(z - reach[z, y], 0), max(y - reach[z, y], 0))
-        part = blocked[bottom : z + far + 1, left : y + far + 1]
+        mask[z, y], missing = True, missing - 1
+        bottom, left = max(z - reach[z, y], 0), max(y - reach[z, y], 0)
+        part = blocked[bottom : z + reach[z, y] + 1, left : y + reach[z, y] + 1]
         down, along = np.ogrid[bottom - z : bottom - z + part.shape[0], left - y : left - y + part.shape[1]]
         part |= down**2 + along**2 < distance[z, y] ** 2
-    return None if wanted else mask
+    return mask if not missing else mask[:0]
 
 
 def linear(mask: Array) -> Array:
