@@ -11,7 +11,7 @@ import numpy as np
 
 from pulsetwin.atomic import atomic_file, require_writable
 from pulsetwin.errors import MismatchError, ProtocolError
-from pulsetwin.export.findings import CheckReport, Finding
+from pulsetwin.export.findings import UNSAFE, CheckReport, Finding
 from pulsetwin.export.playable import check
 from pulsetwin.export.seq_rules import ERROR, text_faults
 from pulsetwin.export.siemens_compare import require_same
@@ -23,7 +23,6 @@ from pulsetwin.sequences.seqfile import SeqFile, read_seq
 if TYPE_CHECKING:
     import pypulseq
 
-UNSAFE = "UnsafeChecksFailed"
 _VERSIONS: dict[str, Version] = {"1.4.1": (1, 4, 1), "1.5": (1, 5, 0), "1.5.0": (1, 5, 0)}
 _RASTERS = {
     "GradientRasterTime": ("grad_raster_time", 10e-6),
@@ -92,24 +91,46 @@ def write_siemens(
     require_writable(path, force=force)
     _require_sequence(sequence, scanner)
     larmor = 1e-6 * scanner.gamma * scanner.field_strength
-    stated = _definitions(sequence, scanner, {**sequence.definitions, **(definitions or {})})
+    rasters = {name: needed for name, (_, needed) in _RASTERS.items()}
+    stated = stated_definitions(sequence, scanner, {**sequence.definitions, **(definitions or {})} | rasters)
     with atomic_file(path, force=force) as temporary:
-        seq = _written(sequence, temporary, target, stated, larmor)
+        seq = write_compared(sequence, temporary, target, stated, larmor)
         report = check(seq, scanner)
         failed = [*report.errors, *(note for note in report.warnings if note.rule in _STOPS_INTERPRETER)]
         if failed and not unsafe:
             raise ProtocolError(_verdict(failed, scanner))
         if failed:
             stated[UNSAFE] = ",".join(sorted({finding.rule for finding in failed}))
-            _written(sequence, temporary, target, stated, larmor)
+            write_compared(sequence, temporary, target, stated, larmor)
     return report
 
 
-def _written(
-    sequence: pypulseq.Sequence, path: Path, version: Version, definitions: dict[str, str], larmor: float
+def write_compared(
+    sequence: pypulseq.Sequence,
+    path: Path,
+    version: Version,
+    definitions: dict[str, str],
+    larmor: float,
+    *,
+    packed: bool = True,
 ) -> SeqFile:
-    """Write the file, and return it as read back after comparing it with the sequence and the rules of the text."""
-    path.write_bytes(seq_text(sequence, version, definitions, larmor).encode("utf-8"))
+    """Write a file, and return it as read back after comparing it with the sequence and the rules of the text.
+
+    Parameters
+    ----------
+    sequence, version, definitions, larmor, packed
+        See `siemens_text.seq_text`.
+    path
+        Where to write; an existing file is replaced.
+
+    Raises
+    ------
+    ProtocolError
+        If the version cannot express the sequence, or the official reader would refuse or misread the text.
+    MismatchError
+        If what was read back is not what was asked for.
+    """
+    path.write_bytes(seq_text(sequence, version, definitions, larmor, packed=packed).encode("utf-8"))
     faults = [fault for fault in text_faults(path) if fault.severity == ERROR]
     if faults:
         raise ProtocolError(f"the official reader would refuse or misread the file: {faults[0]}")
@@ -157,10 +178,15 @@ def _require_sequence(sequence: pypulseq.Sequence, scanner: Scanner) -> None:
         )
 
 
-def _definitions(sequence: pypulseq.Sequence, scanner: Scanner, values: dict[str, Any]) -> dict[str, str]:
-    """Return the definitions as text, with rasters, duration and, for offsets in ppm, the field."""
+def stated_definitions(sequence: pypulseq.Sequence, scanner: Scanner, values: dict[str, Any]) -> dict[str, str]:
+    """Return the definitions `values` (rasters included) as text, with duration and, for offsets in ppm, the field.
+
+    Raises
+    ------
+    ProtocolError
+        If one is missing that the reconstruction reads, has no form in a file, or contradicts the scanner.
+    """
     values.pop(UNSAFE, None)
-    values |= {name: needed for name, (_, needed) in _RASTERS.items()}
     values["TotalDuration"] = float(math.fsum(sequence.block_durations.values()))
     if _has_ppm(sequence):
         field = values.setdefault("B0", scanner.field_strength)

@@ -17,6 +17,7 @@ from pulsetwin.errors import ProtocolError
 from pulsetwin.export.siemens_extensions import extension_texts
 from pulsetwin.export.siemens_pulses import pulse_shapes, pulse_use
 from pulsetwin.export.siemens_values import number, on_circle, whole
+from pulsetwin.sequences.shapes import decode
 
 if TYPE_CHECKING:
     import pypulseq
@@ -25,7 +26,14 @@ Version = tuple[int, int, int]
 _ON_RASTER, _OVERSAMPLED = 0, -1
 
 
-def seq_text(sequence: pypulseq.Sequence, version: Version, definitions: dict[str, str], larmor: float) -> str:
+def seq_text(
+    sequence: pypulseq.Sequence,
+    version: Version,
+    definitions: dict[str, str],
+    larmor: float,
+    *,
+    packed: bool = True,
+) -> str:
     """Return the signed text of a `.seq` file with LF line ends; events that differ in no digit are written once.
 
     Parameters
@@ -38,6 +46,8 @@ def seq_text(sequence: pypulseq.Sequence, version: Version, definitions: dict[st
         `[DEFINITIONS]`, ready to be written.
     larmor
         Larmor frequency [MHz], at which 1.4.1 states offsets in ppm.
+    packed
+        Whether shapes stay run-length coded; otherwise every sample is written.
 
     Raises
     ------
@@ -69,7 +79,7 @@ def seq_text(sequence: pypulseq.Sequence, version: Version, definitions: dict[st
         ("[TRAP]", trapezoids),
         ("[ADC]", [f"{i} {row}" for row, i in adc_rows.items()]),
         *extension_sections,
-        ("[SHAPES]", [f"\nshape_id {i}\n{text}" for text, i in shapes.items()]),
+        ("[SHAPES]", [f"\nshape_id {i}\n{text if packed else _unpacked(text)}" for text, i in shapes.items()]),
     ]
     body = "# Pulseq sequence file\n# Created by pulsetwin\n\n"
     body += "".join(title + "\n" + "\n".join(rows) + "\n\n" for title, rows in sections if rows)
@@ -124,6 +134,13 @@ def _blocks(sequence: pypulseq.Sequence, numbers: tuple[dict[int, int], ...]) ->
 def shape_text(packed: Any) -> str:
     """Return a stored shape, its number of samples first, as text."""
     return f"num_samples {int(packed[0])}\n" + "\n".join(format(value, ".9g") for value in packed[1:])
+
+
+def _unpacked(text: str) -> str:
+    """Return the text of a shape with all its samples."""
+    _, count, *values = text.split()
+    samples = decode(np.array(values, float), int(count)).samples()
+    return shape_text(np.concatenate(([int(count)], samples)))
 
 
 def _shape(sequence: pypulseq.Sequence, shapes: dict[str, int], event: Any) -> int:

@@ -457,7 +457,7 @@ def spoil(text: str, section: str, column: int, change) -> str:
 )
 def test_a_file_that_differs_never_appears(tmp_path, monkeypatch, section, column, change, found):
     right = siemens.seq_text
-    monkeypatch.setattr(siemens, "seq_text", lambda *a: spoil(right(*a), section, column, change))
+    monkeypatch.setattr(siemens, "seq_text", lambda *a, **k: spoil(right(*a, **k), section, column, change))
     with pytest.raises(MismatchError, match=found):
         write(cases.epi(), tmp_path / "a.seq")
     assert list(tmp_path.iterdir()) == []
