@@ -44,11 +44,10 @@ def check(options: argparse.Namespace) -> int:
     """Check whether a scanner can play a `.seq`."""
     path = existing(options.seq)
     from pulsetwin.export.playable import check as check_playable
-    from pulsetwin.sequences.seqfile import read_seq
 
     if options.json:
         writable(options.json, (path, options.scanner), force=options.force)
-    result = check_playable(read_seq(path), scanner(options.scanner))
+    result = check_playable(path, scanner(options.scanner))
     if options.json:
         from pulsetwin.export.summary import write_json
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from pulsetwin.export.interpreters import SINCE, features
 from pulsetwin.sequences.events import NONE
 from pulsetwin.sequences.readouts import PlayedReadouts, played_readouts
-from pulsetwin.sequences.seqfile import ADC, EXT, GX, GZ, RF, SeqFile
+from pulsetwin.sequences.seqfile import RF, SeqFile
 
 USES = {
     "e": "excitation", "r": "refocusing", "i": "inversion", "s": "saturation", "p": "preparation", "o": "other",
@@ -145,22 +146,6 @@ def _steps(values: np.ndarray) -> np.ndarray:
 
 def needs(seq: SeqFile) -> list[str]:
     """Return the played features that interpreters of Pulseq 1.4 do not have."""
-    lists = np.unique(seq.events[:, EXT])
-    lists = lists[lists != NONE]
-    used = np.unique(seq.events[:, GX : GZ + 1])
-    gradients, rf, adc = used[used != NONE], np.unique(seq.events[:, RF]), np.unique(seq.events[:, ADC])
-    rf, adc = rf[rf != NONE], adc[adc != NONE]
-    ppm = np.any(seq.rf.freq_ppm[rf]) or np.any(seq.rf.phase_ppm[rf])
-    ppm = ppm or np.any(seq.adc.freq_ppm[adc]) or np.any(seq.adc.phase_ppm[adc])
-    labels = {entry[1] for row in lists for entry in seq.extensions.labels[row]}
-    found = {
-        "rotations (1.5.1)": np.any(seq.rotation != NONE),
-        "RF shims (1.5.1)": any(len(seq.extensions.shims[row]) for row in lists),
-        "label OFF (1.5.1)": "OFF" in labels,
-        "soft delays (1.5.0)": any(len(seq.extensions.soft_delays[row]) for row in lists),
-        "oversampled gradients (1.5.0)": np.any(seq.gradients.kind[gradients] == "o"),
-        "offsets in ppm (1.5.0)": ppm,
-        "phase-modulated acquisition (1.5.0)": np.any(seq.adc.phase_shape[adc] != NONE),
-        "unknown extensions": any(len(seq.extensions.unknown[row]) for row in lists),
-    }
-    return [name for name, present in found.items() if present]
+    newer = {name: since for name, since in SINCE.items() if since >= (1, 5, 0)}
+    named = {name: f"{name} ({'.'.join(map(str, since))})" for name, since in newer.items()}
+    return [named.get(name, name) for name in features(seq) if name in newer or name not in SINCE]

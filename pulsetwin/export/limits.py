@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pulsetwin.export.findings import ERROR, WARNING, Finding, at_blocks
+from pulsetwin.export.findings import ERROR, PASSED, WARNING, Finding, at_blocks
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.events import NONE, Array
 from pulsetwin.sequences.seqfile import GX, GZ, RF, SeqFile
@@ -15,7 +15,7 @@ _MOST_EXACT = 2000
 
 
 def amplitude_findings(seq: SeqFile, scanner: Scanner) -> tuple[list[Finding], dict[str, float]]:
-    """Return what exceeds the limits, and the peaks: gradients [mT/m], slew rates [T/m/s] and B1 [uT]."""
+    """Return what exceeds or keeps the limits, and the peaks: gradients [mT/m], slew rates [T/m/s] and B1 [uT]."""
     found: list[Finding] = []
     peaks: dict[str, float] = {}
     strength, slew = _played(seq, scanner.gamma)
@@ -27,20 +27,30 @@ def amplitude_findings(seq: SeqFile, scanner: Scanner) -> tuple[list[Finding], d
             value = scale * values[:, axis]
             message = f"G{name} {'is too strong' if what == 'gradient' else 'changes too fast'}"
             bad = value > scale * limit * _SLACK
-            found += at_blocks(seq, bad, ERROR, f"{what}-{name}", message, value, scale * limit, unit)
+            found += at_blocks(
+                seq, bad, ERROR, f"{what}-{name}", message, value, scale * limit, unit, among=value > 0
+            )  # fmt: skip
             peaks[f"{what} {name} [{unit}]"] = float(value.max(initial=0.0))
         peak, block = _vector_peak(seq, values, what, scanner.gamma)
         peaks[f"{what} vector [{unit}]"] = scale * peak
-        if peak > limit * _SLACK >= values.max(initial=0.0):
-            noun = "slew rate" if what == "slew" else "strength"
-            message = (
-                f"the gradient's vector {noun} exceeds one axis's limit, so that not every orientation is playable"
-            )
-            where = int(seq.number[block]), float(seq.block_start[block])
-            found.append(Finding(WARNING, f"{what}-vector", message, *where, scale * peak, scale * limit, unit))
+        found += _vector(seq, what, block, scale * peak, scale * limit, unit, float(scale * values.max(initial=0.0)))
     found += _continuity(seq, scanner)
     b1, peaks["B1 [uT]"] = _b1(seq, scanner)
     return found + b1, peaks
+
+
+def _vector(
+    seq: SeqFile, what: str, block: int, peak: float, limit: float, unit: str, axis_peak: float
+) -> list[Finding]:
+    """Judge the norm over the axes: beyond one axis's limit, some orientations are not playable."""
+    if not peak or axis_peak > limit * _SLACK:
+        return []  # nothing plays, or the axis's own rule tells
+    noun = "slew rate" if what == "slew" else "strength"
+    message = f"the gradient's vector {noun} exceeds one axis's limit, so that not every orientation is playable"
+    where = int(seq.number[block]), float(seq.block_start[block])
+    bad = peak > limit * _SLACK
+    severity, message = (WARNING, message) if bad else (PASSED, "")
+    return [Finding(severity, f"{what}-vector", message, *where, peak, limit, unit)]
 
 
 def _played(seq: SeqFile, gamma: float) -> tuple[Array, Array]:
@@ -109,14 +119,19 @@ def _continuity(seq: SeqFile, scanner: Scanner) -> list[Finding]:
     inside = np.maximum(np.where(starts_late, np.abs(first), 0), np.where(ends_early, np.abs(last), 0))
     limit = 1e3 * scanner.max_slew * scanner.gradient_raster
     found: list[Finding] = []
+    last_block = np.arange(len(seq)) == len(seq) - 1
     for axis, name in enumerate("xyz"):
         for value, where in ((jump, "from the block before"), (inside, "where it begins or ends inside its block")):
             size = 1e3 * value[:, axis] / scanner.gamma
             bad = np.abs(size) > limit * _SLACK
-            found += at_blocks(seq, bad, ERROR, f"jump-{name}", f"G{name} jumps {where}", size, limit, "mT/m")
+            found += at_blocks(
+                seq, bad, ERROR, f"jump-{name}", f"G{name} jumps {where}", size, limit, "mT/m", among=has[:, axis]
+            )  # fmt: skip
         size = 1e3 * end[:, axis] / scanner.gamma
-        bad = (np.arange(len(seq)) == len(seq) - 1) & (np.abs(size) > limit * _SLACK)
-        found += at_blocks(seq, bad, ERROR, f"jump-{name}", f"G{name} is left on at the end", size, limit, "mT/m")
+        bad = last_block & (np.abs(size) > limit * _SLACK)
+        found += at_blocks(
+            seq, bad, ERROR, f"jump-{name}", f"G{name} is left on at the end", size, limit, "mT/m", among=last_block
+        )  # fmt: skip
     return found
 
 
@@ -136,5 +151,7 @@ def _b1(seq: SeqFile, scanner: Scanner) -> tuple[list[Finding], float]:
     tallest = np.array([np.abs(shape.value).max() for shape in seq.shapes])
     peak = np.append(1e6 * np.abs(rf.amplitude) * tallest[rf.magnitude] / scanner.gamma, 0.0)[seq.events[:, RF]]
     limit = 1e6 * scanner.max_b1
-    found = at_blocks(seq, peak > limit * _SLACK, ERROR, "b1", "a pulse is too strong", peak, limit, "uT")
+    found = at_blocks(
+        seq, peak > limit * _SLACK, ERROR, "b1", "a pulse is too strong", peak, limit, "uT", among=peak > 0
+    )
     return found, float(peak.max())

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pulsetwin.export.findings import TOLD, Finding
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.events import NONE, Array
 from pulsetwin.sequences.seqfile import RF, SeqFile
@@ -91,9 +92,35 @@ def rf_power(seq: SeqFile, gamma: float) -> RfPower:
     )
 
 
+def rf_findings(seq: SeqFile, scanner: Scanner) -> tuple[list[Finding], dict[str, float]]:
+    """Return the RF power as findings that are told without a limit, with where it is largest, and as named numbers."""
+    power = rf_power(seq, scanner.gamma)
+    if not power.peak:
+        return [], _peaks(power)
+    told = [
+        Finding(TOLD, "rf-pulse-length", "", value=1e3 * power.longest_pulse, unit="ms"),
+        Finding(TOLD, "rf-duty-cycle", "", value=100 * power.duty_cycle, unit="%"),
+        Finding(TOLD, "rf-duty-cycle-10s", "", value=100 * power.windowed_duty_cycle, unit="%"),
+        Finding(TOLD, "rf-energy", "", value=1e12 * power.energy, unit="uT2 s"),
+        Finding(TOLD, "rf-rms", "", value=1e6 * float(np.sqrt(power.average)), unit="uT"),
+    ]
+    windows = zip(("10s", "6min"), power.windowed, power.relative_sar, power.window_start, strict=True)
+    for name, mean, sar, start in windows:
+        block = max(int(np.searchsorted(seq.block_start, start, side="right")) - 1, 0)
+        where = int(seq.number[block]), start
+        told += [
+            Finding(TOLD, f"rf-rms-{name}", "", *where, 1e6 * float(np.sqrt(mean)), None, "uT"),
+            Finding(TOLD, f"rf-sar-{name}", "", *where, sar, None, "of the reference pulse"),
+        ]
+    return told, _peaks(power)
+
+
 def rf_peaks(seq: SeqFile, scanner: Scanner) -> dict[str, float]:
     """Return the RF power as named numbers: root mean square B1 [uT], energy [uT^2 s], lengths, duty, relative SAR."""
-    power = rf_power(seq, scanner.gamma)
+    return _peaks(rf_power(seq, scanner.gamma))
+
+
+def _peaks(power: RfPower) -> dict[str, float]:
     ten_seconds, six_minutes = (1e6 * float(np.sqrt(value)) for value in power.windowed)
     return {
         "RF energy [uT2 s]": 1e12 * power.energy,
