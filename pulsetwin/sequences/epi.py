@@ -12,7 +12,7 @@ from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.cartesian import encoding, least_duration, lobe
 from pulsetwin.sequences.describe_scan import describe
-from pulsetwin.sequences.epi_train import train
+from pulsetwin.sequences.epi_train import add_lines, add_navigators, set_labels, train
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.slice_pulse import position, slice_pulse
 from pulsetwin.sequences.timing import down, pause, rest, up
@@ -81,7 +81,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     one = parts.duration + max(early + late for early, late in waits.values())
     wait_tr = down(rest("tr", p.tr, p.slices * one, scanner.block_raster) / p.slices, scanner.block_raster)
     seq = pp.Sequence(scanner.opts)
-    seq.add_block(*_set(**dict.fromkeys(_LABELS, 0)))
+    seq.add_block(*set_labels(**dict.fromkeys(_LABELS, 0)))
     measured = [(n, s, d, shot) for n in range(p.repetitions) for s, d in shots for shot in range(p.segments)]
     for repetition, number, direction, shot in [(None, *measured[0][1:])] * p.dummies + measured:
         wait = waits[direction, shot]
@@ -166,7 +166,7 @@ def _shot(
     start_x = -before
     if p.navigators:
         seq.add_block(lobe("x", before, parts.opening, scanner), lobe("z", rephase, parts.opening, scanner))
-        _navigators(seq, p, parts, counters)
+        add_navigators(seq, parts.train, p.matrix[1] // 2, counters)
         start_x, rephase = 0.0, 0.0
     if p.echo == "spin":
         pause(seq, wait[0])
@@ -177,49 +177,16 @@ def _shot(
         seq.add_block(*parts.refocusing.tuned(place, math.pi / 2))
         start_x, rephase = -before, parts.crusher
     pause(seq, wait[1])
-    ready = _set(**counters, NAV=0, AVG=0) if counters is not None else []
+    ready = set_labels(**counters, NAV=0, AVG=0) if counters is not None else []
     seq.add_block(
         lobe("x", start_x, parts.lead, scanner), lobe("y", k[0], parts.lead, scanner),
         lobe("z", rephase, parts.lead, scanner), *ready,
     )  # fmt: skip
-    _readouts(seq, parts, lines, direction, counters is not None, p.matrix[1] // 2)
+    add_lines(seq, parts.train, lines, direction, p.matrix[1] // 2, measured=counters is not None)
     seq.add_block(
         lobe("x", before if len(lines) % 2 == 0 else -before, parts.rewind, scanner),
         lobe("y", -k[-1], parts.rewind, scanner), lobe("z", parts.spoiler, parts.rewind, scanner),
     )  # fmt: skip
-
-
-def _navigators(seq: pp.Sequence, p: Protocol, parts: SimpleNamespace, counters: dict[str, int] | None) -> None:
-    """Add three lines through the centre, the first and last towards -x, so that the train begins towards +x."""
-    for number in range(3):
-        reverse = 1 - number % 2
-        events = [parts.train.reads[reverse]]
-        if counters is not None:
-            called = {**counters, "LIN": p.matrix[1] // 2, "NAV": 1, "SEG": reverse, "REV": reverse, "AVG": number // 2}
-            events += [parts.train.line.adc, *_set(**called)]
-        seq.add_block(*events)
-        if number < 2:
-            pause(seq, parts.train.gap)
-
-
-def _readouts(
-    seq: pp.Sequence, parts: SimpleNamespace, lines: list[int], direction: int, measured: bool, central: int
-) -> None:
-    """Add the lines of a train; without blips all are central ones, told apart by AVG."""
-    for number, at in enumerate(lines):
-        reverse = number % 2
-        events = [parts.train.reads[reverse]]
-        if measured:
-            called = {"LIN": at} if direction else {"LIN": central, "AVG": number}
-            events += [parts.train.line.adc, *_set(**called, SEG=reverse, REV=reverse)]
-        blip = parts.train.blip(number, len(lines))
-        blips = [pp.scale_grad(blip, direction)] if direction and len(lines) > 1 else []
-        if not parts.train.gap:
-            seq.add_block(*events, *blips)
-            continue
-        seq.add_block(*events)
-        if number < len(lines) - 1:
-            seq.add_block(*blips, pp.make_delay(parts.train.gap))
 
 
 def _define(seq: pp.Sequence, p: Protocol, parts: SimpleNamespace, te: float, tr: float) -> None:
@@ -235,7 +202,3 @@ def _define(seq: pp.Sequence, p: Protocol, parts: SimpleNamespace, te: float, tr
         seq, p, te, tr, EchoSpacing=parts.train.spacing, kSpaceCenterLine=p.matrix[1] // 2,
         ReadoutOversamplingFactor=p.oversampling, **(gridding if p.ramp_sampling else {}),
     )  # fmt: skip
-
-
-def _set(**values: int) -> list[SimpleNamespace]:
-    return [pp.make_label(name, "SET", value) for name, value in values.items()]

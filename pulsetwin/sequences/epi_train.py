@@ -12,7 +12,7 @@ import pypulseq as pp
 from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.cartesian import Line, line
-from pulsetwin.sequences.timing import up, whole
+from pulsetwin.sequences.timing import pause, up, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,72 @@ def train(
         return Train(one, _both_ways(one), (blip,), gap, one.duration + gap)
     one = _line_with_ramps(samples, fov, bandwidth, oversampling, half, scanner)
     return Train(one, _both_ways(one), _split(step, half, one.duration, scanner), 0.0, one.duration)
+
+
+def set_labels(**values: int) -> list[Any]:
+    """Return labels that set counters and flags to values."""
+    return [pp.make_label(name, "SET", value) for name, value in values.items()]
+
+
+def add_navigators(seq: pp.Sequence, train: Train, central: int, names: dict[str, int] | None) -> None:
+    """Add three lines through the centre, the first and last towards -x, so that the train begins towards +x.
+
+    Parameters
+    ----------
+    seq
+        To which they are added.
+    train
+        The parts.
+    central
+        Number of the central line.
+    names
+        Labels besides LIN, NAV, SEG, REV and AVG; nothing is measured if None.
+    """
+    for number in range(3):
+        reverse = 1 - number % 2
+        events = [train.reads[reverse]]
+        if names is not None:
+            called = {**names, "LIN": central, "NAV": 1, "SEG": reverse, "REV": reverse, "AVG": number // 2}
+            events += [train.line.adc, *set_labels(**called)]
+        seq.add_block(*events)
+        if number < 2:
+            pause(seq, train.gap)
+
+
+def add_lines(
+    seq: pp.Sequence, train: Train, lines: list[int], direction: int, central: int, *, measured: bool
+) -> None:  # fmt: skip
+    """Add lines with the labels LIN, SEG and REV, in the order in which they are given.
+
+    Parameters
+    ----------
+    seq
+        To which they are added.
+    train
+        The parts.
+    lines
+        Their numbers.
+    direction
+        Of the blips, +1 or -1; 0 for none, where all lines are central ones, told apart by AVG.
+    central
+        Number of the central line.
+    measured
+        Whether the receiver is on.
+    """
+    for number, at in enumerate(lines):
+        reverse = number % 2
+        events = [train.reads[reverse]]
+        if measured:
+            called = {"LIN": at} if direction else {"LIN": central, "AVG": number}
+            events += [train.line.adc, *set_labels(**called, SEG=reverse, REV=reverse)]
+        blip = train.blip(number, len(lines))
+        blips = [pp.scale_grad(blip, direction)] if direction and len(lines) > 1 else []
+        if not train.gap:
+            seq.add_block(*events, *blips)
+            continue
+        seq.add_block(*events)
+        if number < len(lines) - 1:
+            seq.add_block(*blips, pp.make_delay(train.gap))
 
 
 def _both_ways(one: Line) -> tuple[Any, Any]:
