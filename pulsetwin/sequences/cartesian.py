@@ -7,6 +7,7 @@ from typing import Any
 
 import pypulseq as pp
 
+from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.timing import up, whole
 
@@ -41,12 +42,22 @@ def line(samples: int, fov: float, bandwidth: float, oversampling: int, scanner:
 
     Sample ``n / 2`` is in the middle of the gradient, so that k is 0 there in each echo of a train too. For this the
     dwell time is a multiple of twice the raster of RF, where it is not shorter than that.
+
+    Raises
+    ------
+    ProtocolError
+        If the bandwidth needs a stronger gradient or shorter samples than there are; the largest is told.
     """
     opts, raster = scanner.opts, max(scanner.gradient_raster, scanner.block_raster)
     count = samples * oversampling
     step = max(2 * scanner.rf_raster, scanner.adc_raster)
     dwell = 1 / (bandwidth * count)
     dwell = whole(dwell, step if dwell >= step else scanner.adc_raster)
+    strongest = min(scanner.gamma * scanner.max_gradient * fov / samples, 1 / (scanner.adc_raster * count))
+    if dwell == 0 or samples / fov / (count * dwell) > scanner.gamma * scanner.max_gradient:
+        raise ProtocolError(
+            f"bandwidth = {bandwidth:g} Hz is too high: about {strongest:.4g} Hz is the most that works"
+        )
     amplitude = samples / fov / (count * dwell)
     window = (count + 1) * dwell  # samples lie in the middle of their dwell times
     ramp = pp.make_trapezoid("x", amplitude=amplitude, flat_time=up(window, raster), system=opts).rise_time

@@ -35,7 +35,7 @@ class Protocol:
     bandwidth: float = setting(400.0, "Hz", "per pixel", low=1, high=1e5)
     oversampling: int = setting(2, "", "of the readout", low=1, high=8)
     excitation_duration: float = setting(2e-3, "s", "of the excitation", low=1e-4, high=2e-2)
-    refocusing_duration: float = setting(2e-3, "s", "of the refocusing pulses", low=1e-4, high=2e-2)
+    refocusing_duration: float = setting(2.5e-3, "s", "of the refocusing pulses", low=1e-4, high=2e-2)
     time_bandwidth: float = setting(4.0, "", "of all pulses", low=1, high=32)
     crushing: float = setting(4.0, "", "cycles across the slice on either side of a refocusing pulse", low=1, high=64)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pypulseq as pp
 
+from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.timing import up
 
@@ -45,11 +48,26 @@ class SlicePulse:
 def slice_pulse(
     flip_angle: float, thickness: float, duration: float, time_bandwidth: float, use: str, scanner: Scanner
 ) -> SlicePulse:
-    """Return a sinc pulse of `flip_angle` [rad] for a slice of `thickness` [m]; `use` is pypulseq's."""
-    rf, select, rephase = pp.make_sinc_pulse(
-        flip_angle, duration=duration, slice_thickness=thickness, apodization=0.5, use=use,
-        time_bw_product=time_bandwidth, return_gz=True, system=scanner.opts, delay=scanner.rf_dead_time,
+    """Return a sinc pulse of `flip_angle` [rad] for a slice of `thickness` [m]; `use` is pypulseq's.
+
+    Raises
+    ------
+    ProtocolError
+        If it needs more B1 or gradient than there is; the least duration is told.
+    """
+    sinc = partial(
+        pp.make_sinc_pulse, flip_angle, duration=duration, apodization=0.5, use=use, time_bw_product=time_bandwidth,
+        system=scanner.opts, delay=scanner.rf_dead_time,
     )  # fmt: skip
+    strongest = float(np.abs(sinc().signal).max()) / (scanner.gamma * scanner.max_b1)
+    steepest = time_bandwidth / duration / thickness / (scanner.gamma * scanner.max_gradient)
+    if (short := max(strongest, steepest)) > 1 + 1e-9:
+        what = "B1" if strongest > steepest else "gradient"
+        raise ProtocolError(
+            f"the {use} pulse of {1e3 * duration:g} ms is too short for the {what} there is: "
+            f"{1e3 * up(short * duration, scanner.block_raster):.6g} ms is the least that works"
+        )
+    rf, select, rephase = sinc(slice_thickness=thickness, return_gz=True)
     whole = up(max(pp.calc_duration(rf), pp.calc_duration(select)), scanner.block_raster)
     centre = float(rf.delay + pp.calc_rf_center(rf)[0])
     return SlicePulse((rf, select, pp.make_delay(whole)), centre, -float(rephase.area), whole)
