@@ -21,6 +21,7 @@ Protocol = TypeVar("Protocol")
 UNITS = {
     "": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "m": 1.0, "mm": 1e-3, "um": 1e-6, "rad": 1.0, "deg": math.pi / 180,
     "Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "T": 1.0, "mT": 1e-3, "uT": 1e-6, "T/m": 1.0, "mT/m": 1e-3, "%": 1e-2,
+    "ppm": 1.0,
 }  # fmt: skip
 """What a unit after a number on the command line multiplies it by, to give SI units."""
 _KINDS = {"s": "s ms us", "m": "m mm um", "rad": "rad deg", "Hz": "Hz kHz MHz", "T": "T mT uT", "T/m": "T/m mT/m"}
