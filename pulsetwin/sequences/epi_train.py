@@ -182,7 +182,8 @@ def _on_ramps(
     dwell, step = 1 / (bandwidth * samples * oversampling), max(2 * scanner.rf_raster, scanner.adc_raster)
     dwell = whole(dwell, step) if dwell >= step else max(whole(dwell, scanner.adc_raster), scanner.adc_raster)
     amplitude = 1 / (fov * oversampling * dwell)
-    ramp = up(amplitude / scanner.opts.max_slew, max(scanner.gradient_raster, scanner.block_raster))
+    raster = max(scanner.gradient_raster, scanner.block_raster)
+    ramp = max(up(amplitude / scanner.opts.max_slew, raster), raster)
     on_ramps = (ramp**2 - margin**2) / ramp if margin < ramp else -2 * (margin - ramp)
     return amplitude, ramp, samples / fov / amplitude - on_ramps
 

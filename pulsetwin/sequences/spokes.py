@@ -135,7 +135,8 @@ def _readout(count: int, width: float, bandwidth: float, scanner: Scanner) -> tu
     if bandwidth > most:
         raise ProtocolError(f"bandwidth = {bandwidth:g} Hz is too much: {math.floor(most)} Hz is the most that works")
     amplitude = width / (count * dwell)
-    return dwell, amplitude, up(amplitude / (_MOST * scanner.opts.max_slew), scanner.gradient_raster)
+    raster = scanner.gradient_raster
+    return dwell, amplitude, max(up(amplitude / (_MOST * scanner.opts.max_slew), raster), raster)
 
 
 def _check_samples(count: int, scanner: Scanner) -> None:
@@ -157,7 +158,7 @@ def _lobe(amplitude: float, rise: float, flat: float, parts: int, scanner: Scann
     """
     raster, best = scanner.gradient_raster, None
     for factor in range(1, int(_MOST * scanner.opts.max_grad / amplitude) + 1):
-        lobe_rise = up(factor * amplitude / (_MOST * scanner.opts.max_slew), raster)
+        lobe_rise = max(up(factor * amplitude / (_MOST * scanner.opts.max_slew), raster), raster)
         both = max(rise + flat, parts * factor * lobe_rise)
         steps = round(up(both, parts * factor * raster) / (parts * factor * raster))
         read = steps * parts * factor * raster
