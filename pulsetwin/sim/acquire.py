@@ -136,8 +136,7 @@ def acquire(
     }  # fmt: skip
     if field is not None:
         header["field_strength"] = field
-    noise_dwell = None if noise is None else float(groups[0].dwell[0])
-    return RawData(groups, noise, noise_dwell, where, seq.definitions, header, tuple(notes))
+    return RawData(groups, noise, float(groups[0].dwell[0]), where, seq.definitions, header, tuple(notes))
 
 
 def _notes(idle: list[str], left_out: int, facts: dict[str, Any]) -> list[str]:
