@@ -1,0 +1,1 @@
+"""Closed-form signals of quantitative sequences, differentiable in the tissue and batched over voxels."""
