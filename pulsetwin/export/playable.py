@@ -10,6 +10,7 @@ from pulsetwin.export.acoustics import LIMIT as ACOUSTIC_LIMIT
 from pulsetwin.export.acoustics import acoustic_findings
 from pulsetwin.export.findings import ERROR, PASSED, UNSAFE, WARNING, CheckReport, Finding, at_blocks, split
 from pulsetwin.export.interpreters import Verdict, verdicts
+from pulsetwin.export.label_map import label_findings
 from pulsetwin.export.limits import amplitude_findings
 from pulsetwin.export.nerve_stimulation import LIMIT as PNS_LIMIT
 from pulsetwin.export.nerve_stimulation import nerve_findings
@@ -69,6 +70,7 @@ def check(seq: SeqFile | str | Path, scanner: Scanner) -> CheckReport:
         *resonances,
         *_kept_resonances(resonances, resonance_peaks, scanner),
         *_labels(seq),
+        *label_findings(seq),
         *power,
     ]
     broken, kept = split(found)
@@ -185,7 +187,7 @@ def _labels(seq: SeqFile) -> list[Finding]:
             found.append(Finding(WARNING, "label-start", f"label {name} is not set before the first acquisition"))
         counted = _blocks_with(seq, name, is_set=False) & (name not in _COUNTERS)
         found += at_blocks(seq, counted, ERROR, "label-flag", f"flag {name} is incremented: set it instead")
-    return found or [Finding(PASSED, "raster", "")]
+    return found
 
 
 def _blocks_with(seq: SeqFile, name: str, *, is_set: bool) -> np.ndarray:
