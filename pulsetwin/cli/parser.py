@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pulsetwin.cli.design import add_design, design
+from pulsetwin.cli.export import add_export, export
 from pulsetwin.cli.look import check, info, plot
 from pulsetwin.cli.recon import recon
 from pulsetwin.cli.simulate import simulate
@@ -38,6 +39,8 @@ def parser() -> argparse.ArgumentParser:
     made_up = verbs.add_parser("design", help="design a sequence from its settings", add_help=False)
     made_up.set_defaults(run=design, if_memory_ends="close other programs, or use a machine with more")
     add_design(made_up)
+    example = "pulsetwin export scan.seq --target bruker -o scan_seq"
+    add_export(_verb(verbs, "export", export, "write a .seq as a vendor's interpreters read it", example))
     drawn = _verb(verbs, "plot", plot, "draw a sequence diagram and its k-space", "pulsetwin plot scan.seq -o scan.png")
     drawn.add_argument("seq", help="sequence (.seq)")
     drawn.add_argument("-o", "--output", required=True, metavar="PNG", help="picture to write")
