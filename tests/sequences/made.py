@@ -42,7 +42,7 @@ def spin_echo(lines: int = 6, fov: float = 0.2) -> pp.Sequence:
         seq.add_block(crush)
         seq.add_block(refocus)
         seq.add_block(crush)
-        seq.add_block(read, adc, pp.make_label("REV", "SET", line % 2), pp.make_label("LIN", "SET", 2 * line))
+        seq.add_block(read, adc, pp.make_label("REV", "SET", 1), pp.make_label("LIN", "SET", 2 * line))
         seq.add_block(pp.make_delay(5e-3), pp.make_label("LIN", "INC", 7))
     seq.set_definition("FOV", [fov, fov, 5e-3])
     seq.set_definition("Name", "spin_echo")
