@@ -73,14 +73,11 @@ def band_peaks(
     highest = max(high for _, high in bands)
     if highest > 0.5 / raster:
         raise ProtocolError(f"forbidden_bands: {highest:g} Hz is above what a raster of {raster:g} s shows: correct it")
-    factor = max(1, int(1 / (_OVERSAMPLING * highest * raster)))
-    half = max(8, round(0.5 * window / (factor * raster)))
-    lines = np.fft.rfftfreq(4 * half, factor * raster)
-    droop = np.sinc(lines * factor * raster)
+    factor, half, lines = _cut(highest, raster, window)
     inside = [np.abs(lines - 0.5 * (low + high)) <= 0.5 * (high - low + lines[1]) for low, high in bands]
     best = [[BandPeak(axis, band, 0.0, band[0], 0.0) for band in bands] for axis in range(3)]
     for first, gradients in _stretches(seq, raster, half * factor):
-        spectrum = _amplitudes(gradients, half, factor) / droop / gamma
+        spectrum = _amplitudes(gradients, half, factor, lines * raster) / gamma
         for axis in range(3):
             for number, (band, here) in enumerate(zip(bands, inside, strict=True)):
                 part = spectrum[axis][:, here]
@@ -92,12 +89,38 @@ def band_peaks(
     return [peak for row in best for peak in row]
 
 
-def _amplitudes(gradients: Array, half: int, factor: int) -> Array:
-    """Return the spectra of all windows of two halves, as amplitudes of sinusoids, ``[3, window, line]``."""
+def largest_spectrum(
+    seq: SeqFile, highest: float, gamma: float, raster: float, window: float = WINDOW
+) -> tuple[Array, Array]:
+    """Return frequencies up to `highest` [Hz] and the largest amplitude of all windows at each [T/m], ``[3, line]``.
+
+    The windows are those of `band_peaks`.
+    """
+    factor, half, lines = _cut(highest, raster, window)
+    shown = lines <= highest
+    best = np.zeros((3, int(shown.sum())))
+    for _, gradients in _stretches(seq, raster, half * factor):
+        spectrum = _amplitudes(gradients, half, factor, lines * raster)[..., shown]
+        best = np.maximum(best, spectrum.max(axis=1))
+    return lines[shown], best / gamma
+
+
+def _cut(highest: float, raster: float, window: float) -> tuple[int, int, Array]:
+    """Return raster intervals a sample, samples of half a window, and the frequencies of the spectrum [Hz]."""
+    factor = max(1, int(1 / (_OVERSAMPLING * highest * raster)))
+    half = max(8, round(0.5 * window / (factor * raster)))
+    return factor, half, np.fft.rfftfreq(4 * half, factor * raster)
+
+
+def _amplitudes(gradients: Array, half: int, factor: int, line: Array) -> Array:
+    """Return the spectra of all windows of two halves, as amplitudes of sinusoids, ``[3, window, line]``.
+
+    The lines, in cycles per raster interval, undo what averaging over `factor` intervals weakens.
+    """
     coarse = gradients.reshape(3, -1, half, factor).mean(axis=3)
     windows = np.concatenate((coarse[:, :-1], coarse[:, 1:]), axis=2)
     weight = np.hanning(2 * half + 1)[:-1]
-    return 2 / weight.sum() * np.abs(np.fft.rfft(windows * weight, 4 * half, axis=2))
+    return 2 / weight.sum() * np.abs(np.fft.rfft(windows * weight, 4 * half, axis=2)) / np.sinc(line * factor)
 
 
 def _stretches(seq: SeqFile, raster: float, step: int) -> Iterator[tuple[int, Array]]:

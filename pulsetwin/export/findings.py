@@ -114,17 +114,17 @@ class CheckReport:
         return tuple(finding for finding in self.kept if finding.severity == PASSED)
 
     @property
-    def verdict(self) -> str:
-        """One line: whether it is playable on which scanner, and how many rules it breaks and keeps."""
-        words = "playable" if self.playable else "NOT playable"
-        counts = f"{_many(len(self.errors), ERROR)}, {_many(len(self.warnings), WARNING)}"
-        return f"{words} on {self.scanner}: {counts}, {_many(len(self.passed), 'rule')} kept"
+    def counts(self) -> str:
+        """How many findings there are, in words."""
+        broken = f"{_many(len(self.errors), ERROR)}, {_many(len(self.warnings), WARNING)}"
+        return f"{broken}, {_many(len(self.passed), 'rule')} kept"
 
     def text(self) -> str:
         """Return the report: the verdict, one line a finding, the peaks and what interpreters make of the file."""
-        interpreters = [f"  {verdict}" for verdict in self.interpreters]
+        verdict = f"{'playable' if self.playable else 'NOT playable'} on {self.scanner}: {self.counts}"
+        interpreters = [f"  {one}" for one in self.interpreters]
         return "\n".join(
-            [self.verdict, *map(str, self.findings), "peaks", *_peak_lines(self.peaks)]
+            [verdict, *map(str, self.findings), "peaks", *_peak_lines(self.peaks)]
             + ["interpreters"] * bool(interpreters) + interpreters
         )  # fmt: skip
 
@@ -190,7 +190,7 @@ def at_blocks(
         return []
     if not broken:
         severity, message = PASSED, ""
-    if value is None:
+    if value is None or (limit is None and not broken):
         where = (int(seq.number[rows[0]]), float(seq.block_start[rows[0]])) if broken else (None, None)
         return [Finding(severity, rule, message, *where, count=len(rows))]
     size = value[rows] if limit == 0 else np.abs(value[rows])

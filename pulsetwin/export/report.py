@@ -105,11 +105,16 @@ def render(
         if picture.section != section:
             section = picture.section
             body.append(f"<h2>{escape(section)}</h2>")
-        body.append(_figure(picture))
+        body.append(figure_html(picture))
     for heading, rows in (("Protocol", protocol), ("Settings", settings), ("Provenance", provenance)):
-        body.append(f"<h2>{heading}</h2>{_table(rows)}")
+        body.append(f"<h2>{heading}</h2>{table_html(rows)}")
+    return page_html(title, body)
+
+
+def page_html(title: str, body: Sequence[str], style: str = "") -> str:
+    """Return a page of the parts of its `body`, with further `style` behind that of all reports."""
     head = "<meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'>"
-    head += f"<title>{escape(title)}</title><style>{STYLE}</style>"
+    head += f"<title>{escape(title)}</title><style>{STYLE}{style}</style>"
     return (
         f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body><main>\n"
         + "\n".join(body)
@@ -139,7 +144,7 @@ def _warnings(warnings: Sequence[str]) -> str:
     return f"<ul class='warnings'>{items}</ul>" if warnings else ""
 
 
-def _figure(picture: Picture) -> str:
+def figure_html(picture: Picture) -> str:
     """Embed a picture."""
     data = base64.b64encode(picture.png).decode("ascii")
     alt = escape(picture.caption, quote=True)
@@ -147,7 +152,7 @@ def _figure(picture: Picture) -> str:
     return f'<figure><img alt="{alt}" src="{source}"><figcaption>{escape(picture.caption)}</figcaption></figure>'
 
 
-def _table(rows: Mapping[str, Any]) -> str:
+def table_html(rows: Mapping[str, Any]) -> str:
     """Write names and values as a table."""
     cells = (f"<tr><th>{escape(str(name))}</th><td>{escape(_value(value))}</td></tr>" for name, value in rows.items())
     return f"<table>{''.join(cells)}</table>"

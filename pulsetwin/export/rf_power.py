@@ -110,7 +110,7 @@ def rf_findings(seq: SeqFile, scanner: Scanner) -> tuple[list[Finding], dict[str
         where = int(seq.number[block]), start
         told += [
             Finding(TOLD, f"rf-rms-{name}", "", *where, 1e6 * float(np.sqrt(mean)), None, "uT"),
-            Finding(TOLD, f"rf-sar-{name}", "", *where, sar, None, "of the reference pulse"),
+            Finding(TOLD, f"rf-sar-{name}", "", *where, sar),
         ]
     return told, _peaks(power)
 
@@ -133,6 +133,27 @@ def _peaks(power: RfPower) -> dict[str, float]:
         "relative SAR 10 s": power.relative_sar[0],
         "relative SAR 6 min": power.relative_sar[1],
     }
+
+
+def power_course(seq: SeqFile, gamma: float, window: float, points: int = 1200) -> tuple[Array, Array]:
+    """Return evenly spaced times [s] and the mean of ``B1^2`` over the window before each [T^2].
+
+    Before the sequence nothing is played; one shorter than the window is taken as repeated without a pause.
+
+    Parameters
+    ----------
+    window
+        [s].
+    """
+    blocks = np.nonzero(seq.events[:, RF] != NONE)[0]
+    end = np.linspace(0.0, seq.duration, points)
+    if not len(blocks) or not seq.duration:
+        return end, np.zeros(points)
+    time, energy = _cumulative_energy(seq, blocks)
+    if seq.duration <= window:
+        return end, np.full(points, energy[-1] / seq.duration / gamma**2)
+    inside = np.interp(end, time, energy, left=0.0) - np.interp(end - window, time, energy, left=0.0)
+    return end, inside / window / gamma**2
 
 
 def pulse_energy(seq: SeqFile, row: int) -> tuple[Array, Array]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
-from pulsetwin.errors import FileError
-from pulsetwin.scanner import SafeAxis
+from pulsetwin.errors import FileError, ProtocolError
+from pulsetwin.scanner import SafeAxis, Scanner
 
 _ASSIGNMENT = re.compile(r"^\s*([\w.\[\]]+)\s*=\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*(?:#.*|//.*)?$", re.MULTILINE)
 _NO_FILE = "give the scanner's MP_GPA_*.asc or MP_GradSys_*.asc"
@@ -61,6 +62,30 @@ def forbidden_bands_from_asc(path: str | Path) -> tuple[tuple[float, float], ...
     raise FileError(path, "names no acoustic resonances (aflAcousticResonanceFrequency[0])", _NO_FILE)
 
 
+def with_gradient_system(scanner: Scanner, path: str | Path) -> Scanner:
+    """Return `scanner` with the nerve stimulation coefficients and the acoustic resonances that a `.asc` file states.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read, or states neither.
+    ProtocolError
+        If the scanner is not of Siemens.
+    """
+    if scanner.vendor.lower() != "siemens":
+        raise ProtocolError(f"{scanner.name} is of {scanner.vendor}: put forbidden_bands and pns into its TOML file")
+    numbers = _numbers(path)
+    stimulates = any(f"{prefix}flGSWDTauX[0]" in numbers for prefix in _STIMULATION)
+    resonates = any(frequency.format(0) in numbers for frequency, _ in _RESONANCES)
+    if not (stimulates or resonates):
+        raise FileError(path, "states neither nerve stimulation coefficients nor acoustic resonances", _NO_FILE)
+    return replace(
+        scanner,
+        pns=safe_axes_from_asc(path) if stimulates else scanner.pns,
+        forbidden_bands=forbidden_bands_from_asc(path) if resonates else scanner.forbidden_bands,
+    )
+
+
 def _numbers(path: str | Path) -> dict[str, float]:
     try:
         text = Path(path).read_text("utf-8", errors="replace")
@@ -86,7 +111,11 @@ def _axis(
     limit = _number(path, numbers, f"{prefix}flGSWDStimulationLimit{axis}")
     scale = numbers.get(_SCALE.format(axis), gradient_scale)
     if scale is None:
-        raise FileError(path, f"has no {_SCALE.format(axis)}", "pass gradient_scale, as the vendor states it")
+        raise FileError(
+            path,
+            f"has no {_SCALE.format(axis)}",
+            "pass gradient_scale, as the vendor states it, or write pns into the scanner's TOML file",
+        )
     if min(t1, t2, t3, limit, scale) <= 0:
         raise FileError(path, f"has a time constant, limit or scale of axis {axis} that is not above 0", _NO_FILE)
     if abs(w1 + w2 + w3 - 1) > 1e-3:
