@@ -8,7 +8,7 @@ from types import ModuleType
 
 from pulsetwin.errors import ProtocolError
 
-NAMES = ("bssfp", "cest_mrf", "epi", "flash", "mprage", "radial", "rare", "raser", "spiral", "ute")
+NAMES = ("bssfp", "cest_mrf", "epi", "flash", "mprage", "qalas", "radial", "rare", "raser", "spiral", "ute")
 
 
 def sequence_named(name: str) -> ModuleType:

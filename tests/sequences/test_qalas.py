@@ -1,0 +1,206 @@
+"""3D-QALAS: the published timing table, labels and phases as pypulseq traces them, and signals by the closed form."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pypulseq as pp
+import pytest
+
+from pulsetwin.errors import ProtocolError
+from pulsetwin.scanner import Scanner
+from pulsetwin.sequences.qalas import Protocol, build, sampling
+from tests.sequences.nonlines import EDGE, PRISMA, errors
+
+TEN_US = 10e-6 + 1e-9
+SMALL = {
+    "matrix": (32, 12, 8), "acceleration": 1.5, "calibration": 4, "train": 8, "bandwidth": 500.0, "te": None,
+    "t2prep_te": 0.04, "t2prep_delay": None, "echo_spacing": None, "inversion_gap": 0.2, "ti": 0.1, "gap": 0.2,
+    "tr": 1.2,
+}  # fmt: skip
+LEAST = {"te": None, "echo_spacing": None, "t2prep_delay": None, "inversion_gap": None, "ti": None, "gap": None}
+
+
+def small(edge=0.2, **more) -> Protocol:
+    return Protocol(fov=(edge,) * 3, **(SMALL | more))
+
+
+def pulses(seq) -> list[tuple[float, float, pp.Sequence]]:
+    """Return the start of the block, the centre of the pulse [s], and the pulse, of all pulses."""
+    found, start = [], 0.0
+    for number in seq.block_events:
+        rf = seq.get_block(number).rf
+        if rf is not None:
+            found.append((start, start + rf.delay + rf.center, rf))
+        start += seq.block_durations[number]
+    return found
+
+
+def acquired(seq) -> dict[str, np.ndarray]:
+    """Return the labels of each acquisition."""
+    labels = seq.evaluate_labels(evolution="adc")
+    return {name: np.asarray(values) for name, values in labels.items()}
+
+
+@pytest.fixture(scope="module")
+def table():
+    """The default times with few lines of the same resolution, and no dummies."""
+    return build(Protocol(fov=(0.256, 0.024, 0.016), matrix=(256, 24, 16), acceleration=None, dummies=0), PRISMA)
+
+
+def test_timing_table(table):
+    """Jun's 1 mm protocol as rebuilt from its writer: TR 4500.02 ms, TE 2.276 ms, 90-90 100 ms, five train starts."""
+    found = pulses(table)
+    tips = [(start, centre) for start, centre, rf in found if rf.use == "preparation"]
+    begin = tips[0][0]
+    assert tips[1][1] - tips[0][1] == pytest.approx(0.1, abs=1e-9)
+    assert tips[2][0] - begin == pytest.approx(4.50002, abs=TEN_US)
+    assert table.definitions["TR"] == pytest.approx(tips[2][0] - begin, abs=1e-9)
+    excitations = [(start, centre) for start, centre, rf in found if rf.use == "excitation"]
+    starts = np.array([excitations[127 * contrast][0] for contrast in range(5)]) - begin
+    assert np.allclose(1e3 * starts, [110.14, 1009.92, 1909.92, 2809.92, 3709.92], atol=1e3 * TEN_US)
+    spacing = np.diff([start for start, _ in excitations[:635]]).reshape(-1)
+    assert np.allclose(np.delete(spacing, np.arange(126, 634, 127)), 5.8e-3, atol=1e-9)
+    (inverted,) = [start for start, _, rf in found[:700] if rf.use == "inversion"]
+    assert inverted - begin == pytest.approx(903.44e-3, abs=TEN_US)
+    k, _, _, _, time = table.calculate_kspace()
+    middle = np.argmin(np.abs(k[0].reshape(-1, 512)), axis=1)
+    assert np.all(middle == 256)
+    te = time.reshape(-1, 512)[:, 256] - [centre for _, centre in excitations]
+    assert np.allclose(te, 2.276e-3, atol=TEN_US)
+    assert np.allclose(te, table.definitions["TE"], atol=1e-9)
+
+
+def test_definitions_tell_all_times(table):
+    found = pulses(table)
+    said = table.definitions
+    begin = found[0][0]
+    excitations = [centre - begin for _, centre, rf in found if rf.use == "excitation"]
+    inverted = next((start, rf) for start, _, rf in found if rf.use == "inversion")
+    tips = [centre - begin for _, centre, rf in found if rf.use == "preparation"]
+    assert np.allclose(said["TrainStarts"], excitations[:635:127], atol=1e-9)
+    assert said["EchoSpacing"] == pytest.approx(excitations[1] - excitations[0], abs=1e-9)
+    assert said["TrainLength"] == 127
+    assert (said["T2prepStart"], said["T2prepTE"]) == pytest.approx((tips[0], tips[1] - tips[0]), abs=1e-9)
+    assert said["InversionStart"] == pytest.approx(inverted[0] - begin + inverted[1].delay, abs=1e-9)
+    assert said["InversionDuration"] == pytest.approx(inverted[1].shape_dur, abs=1e-9)
+    middle = inverted[0] - begin + inverted[1].delay + inverted[1].center
+    assert said["TI"] == pytest.approx(excitations[127] - middle, abs=1e-9)
+    assert np.allclose(said["FlipAngles"], [math.radians(4)] * 5)
+
+
+@pytest.mark.parametrize("name", EDGE)
+@pytest.mark.parametrize("extra", [{}, {**LEAST, "tr": None, "noise_samples": 200, "acceleration": None, "dummies": 0}])
+def test_playable(name, extra, tmp_path):
+    scanner = Scanner.preset(name)
+    protocol = small(EDGE[name], **extra)
+    seq = build(protocol, scanner)
+    assert not errors(seq, tmp_path / "qalas.seq", scanner)
+    peak = max(np.abs(rf.signal).max() for _, _, rf in pulses(seq))
+    assert peak <= scanner.max_b1 * scanner.gamma * (1 + 1e-9)
+
+
+def test_labels_are_where_the_trajectory_is():
+    seq, protocol = build(small(), PRISMA), small()
+    k, _, _, _, _ = seq.calculate_kspace()
+    k = k.reshape(3, -1, 64)[:, :, 32] * 0.2
+    named = acquired(seq)
+    assert np.allclose(k[0], 0, atol=1e-3)
+    assert np.allclose(k[1:], [named["LIN"] - 6, named["PAR"] - 4], atol=1e-3)
+    orders = sampling(protocol)
+    number = np.arange(orders[..., 0].size * 5).reshape(len(orders), 5, 8)
+    assert np.array_equal(named["SEG"][number], np.broadcast_to(np.arange(len(orders))[:, None, None], number.shape))
+    assert np.array_equal(named["ECO"][number], np.broadcast_to(np.arange(5)[None, :, None], number.shape))
+    assert np.array_equal(named["LIN"][number], np.broadcast_to(orders[:, None, :, 0], number.shape))
+    centre = (np.abs(named["LIN"] - 5.5) < 2) & (np.abs(named["PAR"] - 3.5) < 2)
+    assert np.array_equal(named["REF"], centre)
+    assert np.array_equal(named["IMA"], centre)
+    assert centre.sum() == 5 * 16
+    assert not named["ONCE"].any()
+
+
+def test_rf_spoiling_starts_anew_each_tr_and_the_receiver_follows():
+    seq = build(small(), PRISMA)
+    phase, received = [], []
+    for block in map(seq.get_block, seq.block_events):
+        if block.rf is not None and block.rf.use == "excitation":
+            phase.append(block.rf.phase_offset)
+        if block.adc is not None:
+            received.append(block.adc.phase_offset)
+    number = np.arange(40)
+    wanted = np.exp(1j * np.radians(117) * number * (number + 1) / 2)
+    assert np.allclose(np.exp(1j * np.array(phase)).reshape(-1, 40), wanted, atol=1e-6)
+    assert np.allclose(np.exp(1j * np.array(received)).reshape(-1, 40), wanted, atol=1e-6)
+
+
+def test_each_readout_is_spoiled_along_x_and_rewound_along_y_and_z():
+    seq = build(small(spoiling=1.5), PRISMA)
+    areas = np.zeros((0, 3))
+    total, counting = np.zeros(3), False
+    for block in map(seq.get_block, seq.block_events):
+        if block.rf is not None:
+            if counting:
+                areas = np.vstack((areas, total))
+            total, counting = np.zeros(3), block.rf.use == "excitation"
+        for axis, one in enumerate((block.gx, block.gy, block.gz)):
+            total[axis] += 0 if one is None else one.area
+    inside = areas[np.abs(areas[:, 2]) < 1]  # the spoilers of preparations are along z
+    assert len(inside) > 100
+    assert np.allclose(inside, [1.5 * 32 / 0.2, 0, 0], atol=1e-6)
+
+
+def test_dummies_and_noise_come_first():
+    seq = build(small(dummies=2, noise_samples=100), PRISMA)
+    kinds = [(block.rf is not None, block.adc is not None) for block in map(seq.get_block, seq.block_events)]
+    firsts = [number for number, (rf, adc) in enumerate(kinds) if adc]
+    assert not any(rf for rf, _ in kinds[: firsts[1] + 1])
+    assert sum(rf for rf, _ in kinds[: firsts[2]]) == 2 * (6 + 1 + 40) + 6 + 1
+    named = acquired(seq)
+    assert named["NOISE"].tolist() == [1, 1] + [0] * (len(firsts) - 2)
+
+
+def test_annuli_of_the_default_pattern():
+    """Mean radius of the 1st, 2nd, 6th, 21st and last echo of the published pattern; 16 x 16 lines are all there."""
+    orders = sampling(Protocol())
+    assert orders.shape == (64, 127, 2)
+    assert len(np.unique(orders.reshape(-1, 2), axis=0)) == 64 * 127
+    y, z = (orders[..., 0] - 120) / 120, (orders[..., 1] - 104) / 104
+    radius = np.hypot(y, z)
+    for echo, published in ((0, 0.029), (1, 0.045), (5, 0.13), (20, 0.37), (126, 0.997)):
+        assert radius[:, echo].mean() == pytest.approx(published, abs=0.07)
+        assert radius[:, echo].std() < 0.02
+    centre = (np.abs(orders[..., 0] - 119.5) < 8) & (np.abs(orders[..., 1] - 103.5) < 8)
+    assert centre.sum() == 256
+
+
+def test_full_sampling_is_an_ellipse_with_full_trains():
+    """The NIST protocol: 168 x 56 lines, of which 78 % are sampled in 58 TRs."""
+    orders = sampling(Protocol(fov=(0.192, 0.168, 0.168), matrix=(192, 168, 56), acceleration=None))
+    cells = np.unique(orders.reshape(-1, 2), axis=0)
+    assert orders.shape == (58, 127, 2)
+    assert len(cells) == 58 * 127
+    inside = np.hypot((cells[:, 0] - 84) / 84, (cells[:, 1] - 28) / 28) <= 1
+    y, z = np.meshgrid(np.arange(168), np.arange(56))
+    assert inside.sum() == (np.hypot((y - 84) / 84, (z - 28) / 28) <= 1).sum()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("te", 1e-3, "te = 1 ms is too short"), ("echo_spacing", 1e-3, "echo_spacing = 1 ms is too short"),
+        ("t2prep_te", 0.01, "t2prep_te = 10 ms is too short"), ("ti", 0.01, "ti = 10 ms is too short"),
+        ("t2prep_delay", 0.005, "t2prep_delay = 5 ms is too short"), ("gap", 0.01, "gap = 10 ms is too short"),
+        ("inversion_gap", 0.12, "inversion_gap = 120 ms is too short"), ("tr", 0.5, "tr = 500 ms is too short"),
+        ("inversion_b1", 30e-6, "peak B1 = 30 uT is more than the 24 uT"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused(setting, value, said):
+    with pytest.raises(ProtocolError, match=said):
+        build(small(**{setting: value}), PRISMA)
+
+
+def test_uneven_matrices_are_refused():
+    with pytest.raises(ProtocolError, match="even numbers"):
+        replace(small(), matrix=(31, 8, 8))
