@@ -65,6 +65,24 @@ def espirit(
     ----------
     Uecker et al. 2014, doi:10.1002/mrm.24751.
     """
+    field = espirit_field(calibration, shape, kernel=kernel, threshold=threshold, crop=crop, progress=progress)
+    values = torch.linalg.vector_norm(field, dim=0)
+    return field.mul_(torch.where(values > crop, 1 / values, 0))
+
+
+def espirit_field(
+    calibration: Tensor,
+    shape: tuple[int, int, int],
+    *,
+    kernel: int = 6,
+    threshold: float = 0.02,
+    crop: float = 0.95,
+    progress: Progress = silent,
+) -> Tensor:
+    """Return eigenvalue times eigenvector of G, ``[coil, z, y, x]``; parameters and errors as in `espirit`.
+
+    It varies smoothly, so that it may be computed on a coarse grid and interpolated (`interpolated`).
+    """
     _check(calibration, shape, kernel, threshold, crop)
     series = projection_kernel(calibration, kernel, threshold)
     reference = svd_compression(calibration, 1)[0]
@@ -75,8 +93,7 @@ def espirit(
     for grid in grids[1:]:
         report = progress if grid == grids[-1] else silent
         field = _refined(series, in_phase(field, reference), grid, crop, report)
-    values = torch.linalg.vector_norm(field, dim=0)
-    return in_phase(field, reference).mul_(torch.where(values > crop, 1 / values, 0))
+    return in_phase(field, reference)
 
 
 def _direct(series: Tensor, grid: tuple[int, ...], crop: float) -> Tensor:
@@ -93,7 +110,7 @@ def _refined(series: Tensor, coarse: Tensor, grid: tuple[int, ...], crop: float,
     """Return eigenvalue times eigenvector of G, ``[coil, *grid]``, by power iterations from a coarser grid's."""
     field = series.new_empty(len(coarse), *grid)
     for z, rows in _slabs(series, grid):
-        start = _interpolated(coarse, grid, z, rows).movedim(0, -1)
+        start = interpolated(coarse, grid, (slice(z, z + 1), rows, slice(None)))[:, 0].movedim(0, -1)
         image = from_start(_operator(series, grid, z, rows), start, smallest=_NEAR_CROP * crop)
         field[:, z, rows] = image.movedim(-1, 0)
         progress(z * grid[1] + rows.stop, grid[0] * grid[1], "coil sensitivities")
@@ -125,17 +142,17 @@ def _waves(series: Tensor, axis: int, n: int) -> Tensor:
     return torch.exp(2j * math.pi / n * voxels[:, None] * offsets).to(series.dtype)
 
 
-def _interpolated(coarse: Tensor, grid: tuple[int, ...], z: int, rows: slice) -> Tensor:
-    """Return `coarse`, ``[coil, z, y, x]``, linearly interpolated to some rows of plane z, ``[coil, row, x]``."""
-    picks = (slice(z, z + 1), rows, slice(None))
-    for axis, (n, pick) in enumerate(zip(grid, picks, strict=True), 1):
-        m = coarse.shape[axis]
+def interpolated(coarse: Tensor, grid: tuple[int, ...], picks: tuple[slice, slice, slice]) -> Tensor:
+    """Return `coarse`, ``[coil, z, y, x]``, linearly interpolated to a part of a finer grid, with the same axes."""
+    counts = [len(range(*pick.indices(n))) for n, pick in zip(grid, picks, strict=True)]
+    for axis in sorted((1, 2, 3), key=lambda axis: counts[axis - 1] / coarse.shape[axis]):
+        m, n, pick = coarse.shape[axis], grid[axis - 1], picks[axis - 1]
         place = ((torch.arange(n, dtype=torch.float64, device=coarse.device) - n // 2) * m / n + m // 2)[pick]
         left = place.floor()
         weight = (place - left).to(coarse.real.dtype).reshape(-1, *[1] * (3 - axis))
         low, high = (coarse.index_select(axis, (left.long() + step) % m) for step in (0, 1))
         coarse = torch.lerp(low, high, weight.to(low.dtype))
-    return coarse[:, 0]
+    return coarse
 
 
 def _check(calibration: Tensor, shape: tuple[int, ...], kernel: int, threshold: float, crop: float) -> None:
