@@ -1,4 +1,4 @@
-"""The verbs that look at files: `info`, `check` and `plot`."""
+"""The verbs that look at files: `info` and `check`."""
 
 from __future__ import annotations
 
@@ -54,16 +54,3 @@ def check(options: argparse.Namespace) -> int:
         write_json(options.json, result.to_dict(), force=options.force)
     sys.stdout.write(f"{result.text()}\n")
     return PLAYABLE if result.playable else NOT_PLAYABLE
-
-
-def plot(options: argparse.Namespace) -> int:
-    """Draw a sequence diagram and its k-space."""
-    path = existing(options.seq)
-    writable(options.output, (path,), force=options.force)
-    from pulsetwin.export.diagram import diagram
-    from pulsetwin.export.figures import save_png
-    from pulsetwin.sequences.seqfile import read_seq
-
-    save_png(diagram(read_seq(path)), options.output, force=options.force)
-    sys.stdout.write(f"diagram  {options.output}\n")
-    return 0

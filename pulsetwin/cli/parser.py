@@ -9,7 +9,8 @@ from typing import Any
 
 from pulsetwin.cli.design import add_design, design
 from pulsetwin.cli.export import add_export, export
-from pulsetwin.cli.look import check, info, plot
+from pulsetwin.cli.look import check, info
+from pulsetwin.cli.plot import add_plot, plot
 from pulsetwin.cli.recon import recon
 from pulsetwin.cli.simulate import simulate
 
@@ -42,9 +43,7 @@ def parser() -> argparse.ArgumentParser:
     example = "pulsetwin export scan.seq --target bruker -o scan_seq"
     add_export(_verb(verbs, "export", export, "write a .seq as a vendor's interpreters read it", example))
     drawn = _verb(verbs, "plot", plot, "draw a sequence diagram and its k-space", "pulsetwin plot scan.seq -o scan.png")
-    drawn.add_argument("seq", help="sequence (.seq)")
-    drawn.add_argument("-o", "--output", required=True, metavar="PNG", help="picture to write")
-    drawn.add_argument("--force", action="store_true", help="replace an existing picture")
+    add_plot(drawn)
     return made
 
 

@@ -1,34 +1,75 @@
-"""Sequence diagrams: RF, gradients, acquisitions and labels over time, and the k-space that is sampled."""
+"""Pictures of sequences: RF, gradients, acquisitions and labels over time, and the k-space that is sampled."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pulsetwin.atomic import atomic_file
 from pulsetwin.errors import ProtocolError
 from pulsetwin.export.describe import describe_seq
+from pulsetwin.export.diagram_kspace import kspace
+from pulsetwin.export.diagram_rows import Content, Row, content
+from pulsetwin.export.diagram_window import Window, say_times, window_of_repetition
+from pulsetwin.export.figures import save_png
 from pulsetwin.export.kspace_panel import draw_kspace, write_summary
-from pulsetwin.scanner import PROTON, Scanner
-from pulsetwin.sequences.events import NONE
-from pulsetwin.sequences.labels import evaluate
-from pulsetwin.sequences.readouts import PlayedReadouts, played_readouts
-from pulsetwin.sequences.seqfile import RF, SeqFile
-from pulsetwin.sequences.waveforms import Waveforms, blocks_between, waveforms
+from pulsetwin.scanner import Scanner
+from pulsetwin.sequences.readouts import played_readouts
+from pulsetwin.sequences.seqfile import SeqFile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BINS = 1500
-_MOST_NAMED = 12
-_MOST_LABELS = 4
-_MOST_WRITTEN = 3
-_COLORS = {"rf": "#b03a2e", "phase": "#a04000", "x": "#1f618d", "y": "#117864", "z": "#6c3483", "adc": "#34495e"}
-_LABEL_COLORS = ("#1f618d", "#b9770e", "#117864", "#6c3483")
+COLORS = {
+    "|B₁|": "#b03a2e", "phase": "#a04000", "Gx": "#1f618d", "Gy": "#117864", "Gz": "#6c3483", "ADC": "#34495e",
+}  # fmt: skip
+SUFFIXES = (".png", ".svg", ".html")
+_LANE = "#34495e"
+_SMALL: dict[str, Any] = {"fontsize": 7, "color": "0.4"}
+_MOST_NUMBERS = 24
+_FAR = 3.0
 
 
-def diagram(seq: SeqFile, *, scanner: Scanner | None = None, window: tuple[float, float] | None = None) -> Figure:
+def save(
+    seq: SeqFile, path: str | Path, *, scanner: Scanner | None = None, window: Window | None = None, force: bool = False
+) -> None:
+    """Write a diagram: a picture (PNG, SVG) or a page to zoom in (HTML), as the name ends.
+
+    Raises
+    ------
+    ProtocolError
+        If the name ends otherwise.
+    """
+    require_suffix(path)
+    suffix = Path(path).suffix.lower()
+    if suffix == ".html":
+        from pulsetwin.export.interactive import page
+
+        text = page(seq, scanner=scanner, window=window)
+        with atomic_file(path, force=force) as temporary:
+            temporary.write_text(text, "utf-8")
+        return
+    figure = diagram(seq, scanner=scanner, window=window)
+    if suffix == ".png":
+        save_png(figure, path, force=force)
+        return
+    import matplotlib
+
+    reproducible = matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "pulsetwin"})
+    with reproducible, atomic_file(path, force=force) as temporary:
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
+
+
+def require_suffix(path: str | Path) -> None:
+    """Raise `ProtocolError` unless a diagram can be written to a file of this name."""
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise ProtocolError(f"{path}: a diagram is {', '.join(SUFFIXES)}: give one of these endings")
+
+
+def diagram(seq: SeqFile, *, scanner: Scanner | None = None, window: Window | None = None) -> Figure:
     """Draw what a sequence plays.
 
     Parameters
@@ -38,151 +79,92 @@ def diagram(seq: SeqFile, *, scanner: Scanner | None = None, window: tuple[float
     scanner
         Its limits are drawn as dashed lines, and its gamma sets the units; without one, no limits and protons.
     window
-        Start and end [s]; by default the first repetition that acquires.
-
-    Raises
-    ------
-    ProtocolError
-        If the window holds nothing.
+        What to show; by default the first repetition that acquires.
     """
     from matplotlib.figure import Figure
 
     played = played_readouts(seq)
-    start, stop = window or first_repetition(seq, played)
-    if not start < stop or not len(blocks_between(seq, start, stop)):
-        raise ProtocolError(f"window {start:g} to {stop:g} s holds no block: the sequence lasts {seq.duration:g} s")
-    waves = waveforms(seq, start, stop)
-    unit, scale = ("s", 1.0) if stop - start > 2 else ("ms", 1e3)
-    labels = _changing_labels(seq, waves)
+    window = window or window_of_repetition(seq, played)
+    shown = content(seq, window, scanner=scanner)
+    unit, scale = ("s", 1.0) if window.stop - window.start > 2 else ("ms", 1e3)
     figure = Figure(figsize=(14, 7.5), layout="constrained", facecolor="white")
     left, right = figure.subfigures(1, 2, width_ratios=(2.4, 1))
-    heights = [1.2, 0.7, 1, 1, 1, 0.35] + [0.7] * bool(labels)
+    lanes = shown.labels if shown.acquisitions > 1 else ()
+    heights = [1.2, 0.7, 1, 1, 1, 0.35] + [0.12 + 0.16 * len(lanes)] * bool(lanes)
     axes = left.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-    gamma = scanner.gamma if scanner else PROTON
-    _draw_rf(axes[0], axes[1], seq, waves, scale, gamma, scanner)
-    for axis, name in enumerate("xyz"):
-        _draw_gradient(axes[2 + axis], name, waves.gradients[axis], waves, scale, gamma, scanner)
-    _draw_adc(axes[5], waves, scale)
-    if not labels:
-        _write_labels(axes[5], seq, waves, scale)
-    if labels:
-        _draw_labels(axes[6], waves, labels, scale)
-    _dress(axes, waves, scale, unit)
+    _draw_rf(axes[0], axes[1], shown, scale)
+    strongest = max(float(np.abs(row.value).max()) for row in shown.rows[2:])
+    for row, one in zip(shown.rows[2:], axes[2:5], strict=True):
+        _draw_gradient(one, row, scale, strongest)
+    _draw_adc(axes[5], shown, scale)
+    if lanes:
+        _draw_labels(axes[6], lanes, scale)
+    _dress(axes, window, scale, unit)
     above, below = right.subfigures(2, 1, height_ratios=(2.2, 1))
-    draw_kspace(above, played)
+    draw_kspace(above, kspace(played, window))
     write_summary(below, describe_seq(seq))
-    figure.suptitle(_title(seq, waves, unit, scale), x=0.01, ha="left", fontsize=11)
+    figure.suptitle(title(seq, shown), x=0.01, ha="left", fontsize=11)
     return figure
 
 
-def first_repetition(seq: SeqFile, played: PlayedReadouts) -> tuple[float, float]:
-    """Return start and end [s] of the first repetition that acquires images: preparation, excitation, readouts.
-
-    It begins after the readouts before it, or one repetition time before its end where dummy scans come first; it ends
-    with the readouts and what follows at once.
-    """
-    picked = np.nonzero(played.flags["imaging"])[0]
-    if not len(picked):
-        return 0.0, seq.duration
-    excitation = played.excitation_time[picked]
-    changes = np.nonzero(excitation != excitation[0])[0]
-    known = np.isfinite(excitation[0])
-    last = played.block[picked[changes[0] - 1 if len(changes) and known else len(picked) - 1 if known else 0]]
-    before = played.block[played.block < played.block[picked[0]]]
-    begin = int(before.max()) + 1 if len(before) else 0
-    stop = _end_of_action(seq, int(last), begin)
-    if len(changes) and known:
-        repetition = excitation[changes[0]] - excitation[0]
-        if seq.block_start[stop] - seq.block_start[begin] > 1.5 * repetition:
-            begin = int(np.searchsorted(seq.block_start, seq.block_start[stop] - repetition))
-    begin += int(np.argmax((seq.events[begin:] != NONE).any(1)))
-    return float(seq.block_start[begin]), float(seq.block_start[stop] + seq.block_duration[stop])
+def title(seq: SeqFile, shown: Content) -> str:
+    """Return what is shown, in a line."""
+    name = seq.definitions.get("Name", seq.path.stem)
+    window = shown.window
+    times = say_times(window.start, window.stop)
+    parts = [
+        *([name] if isinstance(name, str) and name and name != seq.path.stem else []), seq.path.name,
+        f"Pulseq {'.'.join(map(str, seq.version))}", *([window.name] if window.name != times else []),
+        f"{times} of {say_times(seq.duration)}", *(["envelope"] if shown.reduced else []),
+    ]  # fmt: skip
+    return " · ".join(parts)
 
 
-def _end_of_action(seq: SeqFile, last: int, begin: int) -> int:
-    """Return the last block that belongs to a repetition: up to the next pulse or the next long pause."""
-    elapsed = seq.block_start[last] + seq.block_duration[last] - seq.block_start[begin]
-    for block in range(last + 1, len(seq)):
-        idle = np.all(seq.events[block] == NONE)
-        if seq.events[block, RF] != NONE or (idle and seq.block_duration[block] > 0.2 * elapsed):
-            return block - 1
-    return len(seq) - 1
+def _curve(axes: Axes, row: Row, scale: float, *, width: float = 1.0, filled: bool = True) -> None:
+    if filled:
+        axes.fill_between(scale * row.time, row.value, color=COLORS[row.name], alpha=0.22, linewidth=0)
+    axes.plot(scale * row.time, row.value, color=COLORS[row.name], linewidth=width)
+    axes.set_ylabel(f"{row.name}\n{row.unit}")
 
 
-def envelope(time: np.ndarray, value: np.ndarray, start: float, stop: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the points, or where there are many, the least and the largest of each of `BINS` equal times."""
-    if len(time) <= 4 * BINS:
-        return time, value
-    edges = np.searchsorted(time, np.linspace(start, stop, BINS + 1)[:-1])
-    edges = np.unique(np.minimum(edges, len(time) - 1))
-    low, high = np.minimum.reduceat(value, edges), np.maximum.reduceat(value, edges)
-    return np.repeat(time[edges], 2), np.stack((low, high), 1).reshape(-1)
-
-
-def _draw_rf(
-    top: Axes, bottom: Axes, seq: SeqFile, waves: Waveforms, scale: float, gamma: float, scanner: Scanner | None
-) -> None:
-    field = 1e6 * np.abs(waves.rf) / gamma
-    time = scale * waves.rf_time
-    many = len(time) > 40 * BINS
-    step = slice(None, None, max(1, len(time) // (40 * BINS))) if many else slice(None)
-    top.fill_between(time[step], field[step], color=_COLORS["rf"], alpha=0.25, linewidth=0)
-    top.plot(time[step], field[step], color=_COLORS["rf"], linewidth=1)
-    phase = np.where(np.abs(waves.rf) > 1e-3 * np.nanmax(np.abs(waves.rf), initial=0), np.angle(waves.rf), np.nan)
-    bottom.plot(time[step], phase[step], color=_COLORS["phase"], linewidth=0.8)
-    bottom.set_ylim(-3.8, 5.8)
+def _draw_rf(top: Axes, bottom: Axes, shown: Content, scale: float) -> None:
+    strength, phase = shown.rows[:2]
+    _curve(top, strength, scale)
+    _curve(bottom, phase, scale, width=0.8, filled=False)
+    bottom.set_ylim(-3.8, 5.8 if any(offset for *_, offset in shown.pulses) else 3.8)
     bottom.set_yticks([-np.pi, 0, np.pi], ["−π", "0", "π"])
-    peak = float(np.nanmax(field, initial=0)) or 1.0
-    top.set_ylim(0, 1.3 * peak)
-    if scanner:
-        _limits(top, (1e6 * scanner.max_b1,))
-    top.set_ylabel("|B₁|\nµT")
-    bottom.set_ylabel("phase\nrad")
-    _name_pulses(top, bottom, seq, waves, scale)
-
-
-def _name_pulses(top: Axes, bottom: Axes, seq: SeqFile, waves: Waveforms, scale: float) -> None:
-    """Write flip angles over the pulses and frequency offsets over their phases, where there are few."""
-    blocks = blocks_between(seq, waves.start, waves.stop)
-    blocks = blocks[seq.events[blocks, RF] != NONE]
-    if len(blocks) > _MOST_NAMED:
-        return
-    for block in blocks:
-        row = seq.events[block, RF]
-        flip = np.rad2deg(seq.rf.flip[row])
-        when = scale * (seq.block_start[block] + seq.rf.delay[row] + 0.5 * seq.rf.duration[row])
-        text = f"{flip:.0f}°" if flip < 720 else "lock/sat"
-        offset = f"{seq.rf.freq[row]:+.0f} Hz" if abs(seq.rf.freq[row]) >= 0.5 else ""
-        for axes, words in ((top, text), (bottom, offset)):
+    if not np.any(strength.value):
+        top.annotate("no RF", (0.5, 0.5), xycoords="axes fraction", ha="center", **_SMALL)
+        top.set_yticks([])
+    top.set_ylim(0, 1.3 * (float(strength.value.max(initial=0)) or 1.0))
+    _limits(top, strength)
+    for when, flip, offset in shown.pulses:
+        for axes, words in ((top, flip), (bottom, offset)):
             axes.annotate(
-                words, (when, 0.97), xycoords=("data", "axes fraction"), ha="center", va="top", fontsize=8, color="0.25"
-            )
+                words, (scale * when, 0.97), xycoords=("data", "axes fraction"), ha="center", va="top", fontsize=8,
+                color="0.25",
+            )  # fmt: skip
 
 
-def _draw_gradient(
-    axes: Axes, name: str, wave: tuple[np.ndarray, np.ndarray], waves: Waveforms, scale: float, gamma: float,
-    scanner: Scanner | None,
-) -> None:  # fmt: skip
-    time, value = envelope(*wave, waves.start, waves.stop)
-    value = 1e3 * value / gamma
+def _draw_gradient(axes: Axes, row: Row, scale: float, strongest: float) -> None:
+    """Draw a gradient in its own range, or where there is none, in that of the strongest."""
     axes.axhline(0, color="0.8", linewidth=0.6, zorder=0)
-    axes.fill_between(scale * time, value, color=_COLORS[name], alpha=0.2, linewidth=0)
-    axes.plot(scale * time, value, color=_COLORS[name], linewidth=1)
-    peak = float(np.abs(value).max())
-    peak = peak if peak > 1e-3 else 1.0
+    _curve(axes, row, scale)
+    peak = float(np.abs(row.value).max())
+    peak = next(value for value in (peak, strongest, 1.0) if value > 1e-3)
     axes.set_ylim(-1.15 * peak, 1.15 * peak)
-    if scanner:
-        _limits(axes, (-1e3 * scanner.max_gradient, 1e3 * scanner.max_gradient))
-    axes.set_ylabel(f"G{name}\nmT/m")
+    axes.locator_params(axis="y", nbins=5)
+    _limits(axes, row)
 
 
-def _limits(axes: Axes, values: tuple[float, ...]) -> None:
-    """Draw limits as dashed lines; a limit far above the waveform is written in the corner instead."""
+def _limits(axes: Axes, row: Row) -> None:
+    """Draw limits as dashed lines; a limit far above the waveform is written beside it instead."""
+    values = row.limits
     low, high = axes.get_ylim()
-    if values[-1] > 3 * high:
-        axes.annotate(
-            f"limit {values[-1]:.3g}", (0.995, 0.06), xycoords="axes fraction", ha="right", fontsize=7, color="0.5"
-        )
+    if values and values[-1] > _FAR * high:
+        text = f"limit\n{values[-1]:.3g} {row.unit}"
+        axes.annotate(text, (1.005, 0.5), xycoords="axes fraction", va="center", **_SMALL)
+    if not values or values[-1] > _FAR * high:
         return
     for value in values:
         axes.axhline(value, color="0.45", linestyle="--", linewidth=0.8)
@@ -190,45 +172,35 @@ def _limits(axes: Axes, values: tuple[float, ...]) -> None:
     axes.set_ylim(min(low, headroom * values[0]) if low < 0 else low, max(high, headroom * values[-1]))
 
 
-def _draw_adc(axes: Axes, waves: Waveforms, scale: float) -> None:
-    spans = np.column_stack((waves.adc_start, waves.adc_stop - waves.adc_start)) * scale
-    if len(spans) > 2 * BINS:
-        spans = spans[:: len(spans) // (2 * BINS)]
-    axes.broken_barh(spans.tolist(), (0, 1), facecolor=_COLORS["adc"], alpha=0.8, linewidth=0)
+def _draw_adc(axes: Axes, shown: Content, scale: float) -> None:
+    """Draw the acquisitions; beside a single one, its labels."""
+    spans = np.column_stack((shown.adc[:, 0], np.diff(shown.adc, axis=1))) * scale
+    axes.broken_barh(spans.tolist(), (0, 1), facecolor=COLORS["ADC"], alpha=0.8, linewidth=0)
     axes.set_ylim(-0.1, 1.3)
     axes.set_yticks([])
     axes.set_ylabel("ADC", rotation=0, ha="right", va="center")
+    if shown.acquisitions == 1:
+        text = "  ".join(f"{label.name} {label.value[0]:.0f}" for label in shown.labels)
+        axes.text(spans[0, 0] + 0.5 * spans[0, 1], 0.5, text, ha="center", va="center", fontsize=7, color="white")
 
 
-def _changing_labels(seq: SeqFile, waves: Waveforms) -> dict[str, np.ndarray]:
-    """Return the labels to draw, ``[adc]``: first those that change in the window."""
-    if len(waves.adc_block) <= _MOST_WRITTEN:
-        return {}
-    values = {name: label[waves.adc_block] for name, label in evaluate(seq).items()}
-    values = {name: label for name, label in values.items() if len(label) and np.any(label)}
-    order = sorted(values, key=lambda name: -len(np.unique(values[name])))
-    return {name: values[name] for name in order[:_MOST_LABELS]}
+def _draw_labels(axes: Axes, labels: tuple[Row, ...], scale: float) -> None:
+    """Draw each label in a lane of its own: its numbers, or where they are many, a curve and their range."""
+    for lane, label in enumerate(labels):
+        low, high = label.value.min(), label.value.max()
+        if len(label.value) <= _MOST_NUMBERS:
+            for when, value in zip(scale * label.time, label.value, strict=True):
+                axes.text(when, lane, f"{value:.0f}", ha="center", va="center", fontsize=7, color=_LANE)
+            continue
+        height = (label.value - low) / max(high - low, 1)
+        axes.plot(scale * label.time, lane + 0.35 - 0.7 * height, color=_LANE, linewidth=0.9, drawstyle="steps-mid")
+        span = f"{low:.0f}…{high:.0f}" if high > low else f"{low:.0f}"
+        axes.annotate(span, (1.005, lane), xycoords=("axes fraction", "data"), va="center", **_SMALL)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_yticks(range(len(labels)), [label.name for label in labels])
 
 
-def _write_labels(axes: Axes, seq: SeqFile, waves: Waveforms, scale: float) -> None:
-    """Write the labels beside the acquisitions, where there are few."""
-    labels = evaluate(seq)
-    for block, start in zip(waves.adc_block[:_MOST_WRITTEN], waves.adc_start, strict=False):
-        text = "  ".join(f"{name} {values[block]}" for name, values in labels.items())
-        axes.text(scale * start, 0.5, f"{text}  ", ha="right", va="center", fontsize=7, color="0.3")
-
-
-def _draw_labels(axes: Axes, waves: Waveforms, labels: dict[str, np.ndarray], scale: float) -> None:
-    middle = 0.5 * scale * (waves.adc_start + waves.adc_stop)
-    for (name, values), color in zip(labels.items(), _LABEL_COLORS, strict=False):
-        marker = "o" if len(values) <= 200 else ""
-        axes.plot(middle, values, color=color, marker=marker, markersize=2.5, linewidth=0.9, label=name)
-    axes.set_ylabel("labels")
-    axes.margins(y=0.25)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, frameon=False, handlelength=1)
-
-
-def _dress(axes: Any, waves: Waveforms, scale: float, unit: str) -> None:
+def _dress(axes: Any, window: Window, scale: float, unit: str) -> None:
     for one in axes:
         one.spines[["top", "right"]].set_visible(False)
         one.tick_params(labelsize=8)
@@ -236,12 +208,5 @@ def _dress(axes: Any, waves: Waveforms, scale: float, unit: str) -> None:
         one.grid(axis="x", color="0.92", linewidth=0.6)
         one.set_axisbelow(True)
     axes[-1].set_xlabel(f"time [{unit}]", fontsize=9)
-    pad = 0.01 * (waves.stop - waves.start)
-    axes[-1].set_xlim(scale * (waves.start - pad), scale * (waves.stop + pad))
-
-
-def _title(seq: SeqFile, waves: Waveforms, unit: str, scale: float) -> str:
-    name = seq.definitions.get("Name", seq.path.stem)
-    name = f"{name} · " if isinstance(name, str) and name and name != seq.path.stem else ""
-    shown = f"{scale * waves.start:.6g} to {scale * waves.stop:.6g} {unit} of {seq.duration:.6g} s"
-    return f"{name}{seq.path.name} · Pulseq {'.'.join(map(str, seq.version))} · {shown}"
+    pad = 0.01 * (window.stop - window.start)
+    axes[-1].set_xlim(scale * (window.start - pad), scale * (window.stop + pad))

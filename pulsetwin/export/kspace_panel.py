@@ -1,4 +1,4 @@
-"""The k-space panel of a sequence diagram."""
+"""The right side of a sequence diagram: the sampled k-space, and the protocol in a few lines."""
 
 from __future__ import annotations
 
@@ -6,101 +6,88 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pulsetwin.sequences.readouts import PlayedReadouts
+from pulsetwin.export.diagram_kspace import KSpace
+from pulsetwin.sequences.events import Array
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
 
-_MOST_LINES = 300
-_MOST_POINTS = 60_000
-_FLAT = 1e-3
+_MARK = "#c0392b"
+_MANY = 40
 
 
-def draw_kspace(figure: SubFigure, played: PlayedReadouts) -> None:
-    """Draw the k-space of the imaging readouts of the most frequent length, coloured by their order.
-
-    Cartesian scans with two phase-encoding directions show one dot a readout, in the plane of these directions; other
-    scans show the sampled paths, in three dimensions where they leave a plane.
-    """
-    events = np.nonzero(played.flags["imaging"])[0]
-    if not len(events):
-        _nothing(figure, "no imaging readouts")
+def draw_kspace(figure: SubFigure, shown: KSpace) -> None:
+    """Draw positions in k-space, coloured by their order of play, those of the diagram's window in red."""
+    if not len(shown.positions):
+        axes = figure.subplots()
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, shown.title, ha="center", va="center", color="0.5", fontsize=10, wrap=True)
         return
-    lengths, count = np.unique(played.num_samples[events], return_counts=True)
-    events = events[played.num_samples[events] == lengths[np.argmax(count)]]
-    if lengths[np.argmax(count)] < 2:
-        _nothing(figure, "acquisitions of one sample: no k-space")
-        return
-    trajectory = played.trajectory(events)
-    along = np.ptp(trajectory.shapes, axis=1).max(0)
-    across = np.ptp(trajectory.offset, axis=0)
-    size = max(along.max(), across.max())
-    if size < 1:
-        _nothing(figure, "all readouts stay at one point of k-space")
-        return
-    moves, steps = along > _FLAT * size, across > _FLAT * size
-    if moves.sum() <= 1 and (steps & ~moves).sum() >= 2:
-        _dots(figure, trajectory.offset, steps & ~moves, moves)
-    elif (moves | steps).sum() >= 3:
-        _paths(figure, *_picked(trajectory), tuple(range(3)))
-    else:
-        axes = np.nonzero(moves | steps)[0]
-        second = axes[1] if len(axes) > 1 else (axes[0] + 1) % 3
-        _paths(figure, *_picked(trajectory), (int(axes[0]), int(second)))
-
-
-def _nothing(figure: SubFigure, text: str) -> None:
-    axes = figure.subplots()
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, text, ha="center", va="center", color="0.5", fontsize=10, wrap=True)
-
-
-def _picked(trajectory: Any) -> tuple[np.ndarray, int]:
-    """Return the positions of at most 300 readouts spread over the scan, and how many there are."""
-    number = len(trajectory)
-    few = np.unique(np.linspace(0, number - 1, min(number, _MOST_LINES)).astype(np.int64))
-    positions = trajectory[few].positions()
-    step = max(1, positions.shape[0] * positions.shape[1] // _MOST_POINTS)
-    return positions[:, ::step], number
-
-
-def _dots(figure: SubFigure, offset: np.ndarray, plane: np.ndarray, readout: np.ndarray) -> None:
-    first, second = np.nonzero(plane)[0][:2]
-    few = np.unique(np.linspace(0, len(offset) - 1, min(len(offset), _MOST_POINTS)).astype(np.int64))
-    axes = figure.subplots()
-    size = float(np.clip(4e4 / len(few), 1, 25))
-    points = axes.scatter(offset[few, first], offset[few, second], c=few, s=size, cmap="viridis", linewidths=0)
-    name = "xyz"[int(np.argmax(readout))]
-    axes.set_title(f"{len(offset)} readouts along k{name}", fontsize=10)
-    _dress(figure, axes, points, "xyz"[first], "xyz"[second])
-
-
-def _paths(figure: SubFigure, positions: np.ndarray, number: int, axes_shown: tuple[int, ...]) -> None:
-    from matplotlib.collections import LineCollection
-
-    order = np.linspace(0, number - 1, len(positions))
-    names = ["xyz"[axis] for axis in axes_shown]
-    shown = "" if len(positions) == number else f", {len(positions)} shown"
-    width = 0.8 if len(positions) > 40 else 1.2
-    if len(axes_shown) == 3:
-        from mpl_toolkits.mplot3d.art3d import Line3DCollection
-
+    if len(shown.axes) == 3:
         axes = figure.add_subplot(projection="3d")
-        lines = Line3DCollection(list(positions), array=order, cmap="viridis", linewidths=width)
-        axes.add_collection(lines)
-        low, high = positions.min((0, 1)), positions.max((0, 1))
-        for set_limits, one, other in zip((axes.set_xlim, axes.set_ylim, axes.set_zlim), low, high, strict=True):
-            set_limits(one, other)
-        axes.set_zlabel(f"k{names[2]} [1/m]", fontsize=9)
+        colored = _draw_volume(axes, shown)
     else:
         axes = figure.subplots()
-        lines = LineCollection(list(positions[..., axes_shown]), array=order, cmap="viridis", linewidths=width)
+        colored = (_draw_dots if shown.positions.shape[1] == 1 else _draw_plane)(axes, shown)
+    marked = int(shown.marked.sum())
+    red = f"\nin red: {'the one' if marked == 1 else 'those'} at the left" if marked else ""
+    axes.set_title(shown.title + red, fontsize=10)
+    _dress(figure, axes, colored, *("xyz"[axis] for axis in shown.axes[:2]))
+
+
+def _draw_dots(axes: Axes, shown: KSpace) -> Any:
+    places = shown.positions[:, 0, list(shown.axes)]
+    size = float(np.clip(4e4 / len(places), 1, 25))
+    points = axes.scatter(*places.T, c=shown.order, s=size, cmap="viridis", linewidths=0, rasterized=len(places) > 2000)
+    axes.scatter(*places[shown.marked].T, color=_MARK, s=1.5 * size, linewidths=0)
+    return points
+
+
+def _draw_plane(axes: Axes, shown: KSpace) -> Any:
+    from matplotlib.collections import LineCollection
+
+    paths = shown.positions[..., list(shown.axes)]
+    lines = axes.add_collection(
+        LineCollection(list(paths), array=shown.order, cmap="viridis", linewidths=_width(paths))
+    )
+    axes.add_collection(LineCollection(list(paths[shown.marked]), color=_MARK, linewidths=1.2))
+    axes.autoscale()
+    axes.axhline(0, color="0.85", linewidth=0.6, zorder=0)
+    axes.axvline(0, color="0.85", linewidth=0.6, zorder=0)
+    return lines
+
+
+def _draw_volume(axes: Any, shown: KSpace) -> Any:
+    from mpl_toolkits.mplot3d.art3d import Line3DCollection
+
+    paths = shown.positions
+    if paths.shape[1] == 1:
+        lines = axes.scatter(*paths[:, 0].T, c=shown.order, s=2, cmap="viridis", linewidths=0)
+    else:
+        lines = Line3DCollection(list(paths), array=shown.order, cmap="viridis", linewidths=_width(paths))
         axes.add_collection(lines)
-        axes.autoscale()
-        axes.axhline(0, color="0.85", linewidth=0.6, zorder=0)
-        axes.axvline(0, color="0.85", linewidth=0.6, zorder=0)
-    axes.set_title(f"k-space, {number} readouts{shown}", fontsize=10)
-    _dress(figure, axes, lines, *names[:2])
+        axes.add_collection(Line3DCollection(list(paths[shown.marked]), color=_MARK, linewidths=1.2))
+    low, high = paths.min((0, 1)), paths.max((0, 1))
+    for set_limits, one, other in zip((axes.set_xlim, axes.set_ylim, axes.set_zlim), low, high, strict=True):
+        set_limits(one, other)
+    extent = np.maximum(high - low, 0.25 * (high - low).max())
+    axes.set_box_aspect(extent, zoom=0.85)
+    axes.set_zlabel("kz [1/m]", fontsize=9)
+    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axis.set_major_locator(_few_ticks(symmetric=True))
+        axis.pane.set_alpha(0.3)
+    return lines
+
+
+def _few_ticks(**style: bool) -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(4, **style)
+
+
+def _width(paths: Array) -> float:
+    return 0.8 if len(paths) > _MANY else 1.2
 
 
 def write_summary(figure: SubFigure, facts: dict[str, Any]) -> None:
@@ -149,5 +136,6 @@ def _dress(figure: SubFigure, axes: Any, colored: Any, horizontal: str, vertical
             axes.set_aspect("equal", adjustable="box")
     bar = figure.colorbar(colored, ax=axes, shrink=0.6, location="bottom", pad=0.02, aspect=30)
     bar.set_label("order of play (readout)", fontsize=8)
+    bar.ax.xaxis.set_major_locator(_few_ticks(integer=True))
     bar.ax.tick_params(labelsize=7)
     bar.outline.set_visible(False)

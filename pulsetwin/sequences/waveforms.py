@@ -10,7 +10,7 @@ from pulsetwin.sequences.events import NONE, Array
 from pulsetwin.sequences.gradients import amplitude_at
 from pulsetwin.sequences.seqfile import ADC, GX, GZ, RF, SeqFile
 
-_RF_POINTS = 2000
+_RF_POINTS, _LEAST_RF_POINTS, _ALL_RF_POINTS = 2000, 10, 400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,11 @@ def waveforms(seq: SeqFile, start: float, stop: float) -> Waveforms:
     """Return what `seq` plays from `start` to `stop` [s], whole blocks."""
     blocks = blocks_between(seq, start, stop)
     turned = seq.rotation[blocks] != NONE
-    gradients = [_plain(seq, blocks[~turned], axis) for axis in range(3)]
-    for block in blocks[turned]:
-        time, vector = corners(seq, int(block))
-        for axis in range(3):
-            old = gradients[axis]
-            gradients[axis] = (np.append(old[0], time + seq.block_start[block]), np.append(old[1], vector[:, axis]))
+    rotated = _turned(seq, blocks[turned])
+    gradients = [
+        [np.concatenate(parts) for parts in zip(_plain(seq, blocks[~turned], axis), rotated[axis], strict=True)]
+        for axis in range(3)
+    ]
     rf_time, rf = _rf(seq, blocks[seq.events[blocks, RF] != NONE])
     acquires = blocks[seq.events[blocks, ADC] != NONE]
     adc = seq.events[acquires, ADC]
@@ -68,23 +67,37 @@ def waveforms(seq: SeqFile, start: float, stop: float) -> Waveforms:
     )  # fmt: skip
 
 
-def _plain(seq: SeqFile, blocks: Array, axis: int) -> tuple[Array, Array]:
-    """Gather the points of one axis of unrotated blocks."""
+def _plain(seq: SeqFile, blocks: Array, axis: int) -> tuple[Array, Array, Array]:
+    """Gather the points of one axis of unrotated blocks: start of their block, time from it, and amplitude."""
     event = seq.events[blocks, GX + axis]
     blocks, event = blocks[event != NONE], event[event != NONE]
     if not len(event):
-        return np.zeros(0), np.zeros(0)
+        return np.zeros(0), np.zeros(0), np.zeros(0)
     begin = seq.gradients.start[event]
     count = seq.gradients.start[event + 1] - begin
     point = np.arange(count.sum()) + np.repeat(begin - np.concatenate(([0], np.cumsum(count)[:-1])), count)
-    time = seq.gradients.time[point] + np.repeat(seq.block_start[blocks], count)
-    return time, seq.gradients.amplitude[point]
+    return np.repeat(seq.block_start[blocks], count), seq.gradients.time[point], seq.gradients.amplitude[point]
 
 
-def _framed(time: Array, value: Array, start: float, stop: float) -> tuple[Array, Array]:
-    """Sort the points and add zeros at the window's edges where nothing plays there."""
-    order = np.argsort(time, kind="stable")
-    time, value = time[order], value[order]
+def _turned(seq: SeqFile, blocks: Array) -> list[tuple[Array, Array, Array]]:
+    """Gather the points of the three axes of rotated blocks; blocks of equal events and rotation are turned once."""
+    keys = np.column_stack((seq.events[blocks, GX : GZ + 1], seq.rotation[blocks]))
+    _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    begins, times, vectors = [np.zeros(0)], [np.zeros(0)], [np.zeros((0, 3))]
+    for number, block in enumerate(blocks[first]):
+        time, vector = corners(seq, int(block))
+        starts = seq.block_start[blocks[index.reshape(-1) == number]]
+        begins.append(np.repeat(starts, len(time)))
+        times.append(np.tile(time, len(starts)))
+        vectors.append(np.tile(vector, (len(starts), 1)))
+    begin, time, vector = (np.concatenate(parts) for parts in (begins, times, vectors))
+    return [(begin, time, vector[:, axis]) for axis in range(3)]
+
+
+def _framed(begin: Array, time: Array, value: Array, start: float, stop: float) -> tuple[Array, Array]:
+    """Sort the points block by block and add zeros at the window's edges where nothing plays there."""
+    order = np.lexsort((time, begin))
+    time, value = np.maximum.accumulate((begin + time)[order]), value[order]
     if not len(time) or time[0] > start:
         time, value = np.append(start, time), np.append(0.0, value)
     if time[-1] < stop:
@@ -105,27 +118,46 @@ def corners(seq: SeqFile, block: int) -> tuple[Array, Array]:
 
 
 def _rf(seq: SeqFile, blocks: Array) -> tuple[Array, Array]:
-    """Return the RF envelopes of some blocks, each closed by a NaN."""
-    times, values = [np.zeros(0)], [np.zeros(0, complex)]
-    for block in blocks:
-        time, value = pulse(seq, int(seq.events[block, RF]))
-        times += [time + seq.block_start[block], time[-1:] + seq.block_start[block]]
-        values += [value, np.array([np.nan + 0j])]
-    return np.concatenate(times), np.concatenate(values)
+    """Return the RF envelopes of some blocks, each between NaNs; of many pulses, the strongest points of each."""
+    most = int(np.clip(_ALL_RF_POINTS // max(len(blocks), 1), _LEAST_RF_POINTS, _RF_POINTS))
+    begins, times, values = [np.zeros(0)], [np.zeros(0)], [np.zeros(0, complex)]
+    rows, index = np.unique(seq.events[blocks, RF], return_inverse=True)
+    for number, row in enumerate(rows):
+        time, value = _strongest(*pulse(seq, int(row)), most)
+        starts = seq.block_start[blocks[index == number]]
+        begins.append(np.repeat(starts, len(time) + 2))
+        times.append(np.tile(np.pad(time, 1, "edge"), len(starts)))
+        values.append(np.tile(np.pad(value, 1, constant_values=np.nan), len(starts)))
+    begin, time, value = (np.concatenate(parts) for parts in (begins, times, values))
+    order = np.argsort(begin, kind="stable")
+    return (begin + time)[order], value[order]
 
 
 def pulse(seq: SeqFile, row: int) -> tuple[Array, Array]:
-    """Return times from the block's start [s] and the complex envelope [Hz] of one RF event, at most 2000 points.
+    """Return times from the block's start [s] and the complex envelope [Hz] of one RF event.
 
+    It is given at its samples, or where they are more than 2000, at the corners of its shapes and 2000 times between.
     The phase offset is part of it; the frequency offset is not.
     """
     rf = seq.rf
-    magnitude = seq.shapes[rf.magnitude[row]]
-    index = np.linspace(0, magnitude.num_samples - 1, min(magnitude.num_samples, _RF_POINTS))
+    shapes = [seq.shapes[one[row]] for one in (rf.magnitude, rf.phase_shape, rf.time_shape) if one[row] != NONE]
+    last = shapes[0].num_samples - 1
+    index = np.linspace(0, last, min(last + 1, _RF_POINTS))
+    if last >= _RF_POINTS:
+        index = np.unique(np.concatenate([index, *(shape.index for shape in shapes)]))
     raster = seq.rasters["RadiofrequencyRasterTime"]
     time = (index + 0.5) * raster
     if rf.time_shape[row] != NONE:
         time = seq.shapes[rf.time_shape[row]].at(index) * raster
     turns = 0.0 if rf.phase_shape[row] == NONE else seq.shapes[rf.phase_shape[row]].at(index)
     phase = 2 * np.pi * turns + rf.phase[row]
-    return rf.delay[row] + time, rf.amplitude[row] * magnitude.at(index) * np.exp(1j * phase)
+    return rf.delay[row] + time, rf.amplitude[row] * shapes[0].at(index) * np.exp(1j * phase)
+
+
+def _strongest(time: Array, value: Array, most: int) -> tuple[Array, Array]:
+    """Return at most `most` points: the first, the last, and the strongest of each equal part."""
+    if len(time) <= most:
+        return time, value
+    parts = np.array_split(np.arange(len(time)), most - 2)
+    picked = np.unique([0, len(time) - 1, *(part[np.argmax(np.abs(value[part]))] for part in parts)])
+    return time[picked], value[picked]
