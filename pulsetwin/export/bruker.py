@@ -20,6 +20,7 @@ from pulsetwin.atomic import atomic_file, require_writable
 from pulsetwin.errors import ProtocolError
 from pulsetwin.export.bruker_findings import MENDED, REPORTED, bruker_findings, left_out
 from pulsetwin.export.bruker_index import index_table
+from pulsetwin.export.bruker_pulses import REFERENCE_B1
 from pulsetwin.export.findings import CheckReport
 from pulsetwin.export.playable import check
 from pulsetwin.export.siemens import stated_definitions, write_compared
@@ -31,8 +32,6 @@ from pulsetwin.sequences.seqfile import SeqFile
 if TYPE_CHECKING:
     import pypulseq
 
-REFERENCE_PULSE = 250.0
-"""B1 of Bruker's reference pulse [Hz]: 90 degrees by a rectangle of 1 ms, 5.87 uT for protons."""
 _PLAIN, _FULL = (1, 4, 1), (1, 5, 0)
 _SYMBOLS = re.compile(r"[^A-Za-z0-9_]+")
 
@@ -117,7 +116,8 @@ def write_bruker(
         written = write_compared(plain, text, _PLAIN, stated, larmor, packed=False)
         report = check(written, scanner)
         index.write_text(to_json(index_table(labelled, written, target.name)), encoding="utf-8")
-    return replace(report, peaks=report.peaks | bruker_peaks(report, scanner))
+    findings = tuple(one for one in report.findings if not one.rule.startswith("label"))  # labels are in the table
+    return replace(report, findings=findings, peaks=report.peaks | bruker_peaks(report, scanner))
 
 
 def bruker_peaks(report: CheckReport, scanner: Scanner) -> dict[str, float]:
@@ -127,7 +127,7 @@ def bruker_peaks(report: CheckReport, scanner: Scanner) -> dict[str, float]:
         for name, value in report.peaks.items()
         if name.startswith("gradient") and name.endswith("[mT/m]")
     }
-    return percent | {"B1 [reference pulses]": 1e-6 * report.peaks["B1 [uT]"] * scanner.gamma / REFERENCE_PULSE}
+    return percent | {"B1 [reference pulses]": 1e-6 * report.peaks["B1 [uT]"] * scanner.gamma / REFERENCE_B1}
 
 
 def _rasters(sequence: pypulseq.Sequence) -> dict[str, float]:
