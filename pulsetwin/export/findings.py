@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pulsetwin.export.interpreters import Verdict
 from pulsetwin.sequences.seqfile import SeqFile
+
+if TYPE_CHECKING:
+    from pulsetwin.export.interpreters import Verdict
 
 ERROR, WARNING, PASSED, TOLD = "error", "warning", "passed", "told"
 UNSAFE = "UnsafeChecksFailed"

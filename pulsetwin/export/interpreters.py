@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pulsetwin.export.bruker_findings import MOST_BLOCKS, MOST_EVENTS, MOST_SHAPES
 from pulsetwin.sequences.events import NONE
 from pulsetwin.sequences.seqfile import ADC, EXT, GX, GZ, RF, SeqFile
 
@@ -96,7 +97,11 @@ _BRUKER_LACKS = {
     "labels": IGNORED,
     "triggers": IGNORED,
 }
-_BRUKER_MOST = {"blocks": 2048, "RF events": 256, "trapezoids": 256, "ADC events": 256, "shapes": 512}
+_BRUKER_MOST = {
+    "blocks": MOST_BLOCKS,
+    **dict.fromkeys(("RF events", "trapezoids", "ADC events"), MOST_EVENTS),
+    "shapes": MOST_SHAPES,
+}
 INTERPRETERS = (
     Interpreter("Siemens 1.4", "siemens", (1, 4, 9), None, {}, {}),
     Interpreter("Siemens 1.5.0", "siemens", (1, 5, 0), None, {}, {}),

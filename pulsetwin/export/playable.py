@@ -8,6 +8,7 @@ import numpy as np
 
 from pulsetwin.export.acoustics import LIMIT as ACOUSTIC_LIMIT
 from pulsetwin.export.acoustics import acoustic_findings
+from pulsetwin.export.bruker_findings import bruker_findings
 from pulsetwin.export.findings import ERROR, PASSED, UNSAFE, WARNING, CheckReport, Finding, at_blocks, split
 from pulsetwin.export.interpreters import Verdict, verdicts
 from pulsetwin.export.label_map import label_findings
@@ -59,7 +60,7 @@ def check(seq: SeqFile | str | Path, scanner: Scanner) -> CheckReport:
     found = [
         *_file(seq),
         *_text(path, scanner),
-        *_interpreters(known, scanner),
+        *_interpreters(known, seq, scanner),
         *_declared_rasters(seq, scanner),
         *_blocks(seq, scanner),
         *pulse_findings(seq, scanner),
@@ -123,11 +124,13 @@ def _text(path: str | Path | None, scanner: Scanner) -> list[Finding]:
     ] or [Finding(PASSED, "text", "")]
 
 
-def _interpreters(known: tuple[Verdict, ...], scanner: Scanner) -> list[Finding]:
-    """Warn where not every known interpreter of the vendor plays the file."""
+def _interpreters(known: tuple[Verdict, ...], seq: SeqFile, scanner: Scanner) -> list[Finding]:
+    """Warn where not every known interpreter of the vendor plays the file as meant."""
     mine = [verdict for verdict in known if verdict.vendor == scanner.vendor.lower()]
     if not mine:
         return []
+    if special := bruker_findings(seq, scanner):
+        return special
     refusing = [f"{verdict.interpreter} {', '.join(verdict.reasons)}" for verdict in mine if not verdict.plays]
     return [Finding(WARNING if refusing else PASSED, "interpreter", "; ".join(refusing))]
 

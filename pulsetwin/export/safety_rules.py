@@ -57,7 +57,14 @@ GROUPS: dict[str, dict[str, str]] = {
         "label-range": "values fit into the raw data",
         "label-start": "set before the first acquisition",
         "label-flag": "flags are set, not counted",
+        "label-none": "acquisitions are labelled",
+        "label-centre": "labels agree with the centre of k-space",
+        "label-direction": "labels agree with the direction of the readout",
+        "label-image": "labels tell images apart",
+        "label-cell": "each place of the raw data is filled once",
+        "label-missing": "no place of the raw data is left empty",
     },
+    "Interpreter of Bruker": {"bruker": "what its public code drops or misreads"},
     "Other": {},
 }
 """Groups of rules, each with its rules and what they are called."""

@@ -152,22 +152,23 @@ def _section(section: Section, named: dict[str, Section], version: _Version) -> 
         yield TextFault(ERROR, section.line, title, "is no section of a Pulseq file")
 
 
-def _pattern(kinds: str) -> re.Pattern[str]:
-    return re.compile(r"[ \t]+".join(_KINDS[kind][0] for kind in kinds))
+def _pattern(kinds: str) -> str:
+    return r"[ \t]+".join(_KINDS[kind][0] for kind in kinds)
 
 
 def _rows(section: Section, title: str, kinds: str, version: _Version) -> _Found:
     """Check each row against the kinds of its columns, then ids, whole numbers and phases."""
     lines = section.lines()
     options = [kinds, kinds[:-1]] if section.name == "BLOCKS" and version < (1, 4, 0) else [kinds]
-    patterns = [_pattern(option) for option in options]
+    pattern = re.compile("|".join(_pattern(option) for option in options))
     for row, line in enumerate(lines):
-        if not any(pattern.fullmatch(line) for pattern in patterns):
+        if not pattern.fullmatch(line):
             yield TextFault(ERROR, section.data_line(row), title, _reason(line, kinds))
             return
     words = [line.split() for line in lines]
     whole = [column for column, kind in enumerate(kinds) if kind in "is"]
-    for row, values in enumerate(words):
+    longest = max(map(len, " ".join(lines).split()), default=0)
+    for row, values in enumerate(words if longest >= len(str(2**31)) else ()):
         if any(abs(int(values[column])) >= 2**31 for column in whole if column < len(values)):
             yield TextFault(ERROR, section.data_line(row), title, "a whole number of 2^31 or more")
             break
@@ -288,7 +289,17 @@ def _first_words(section: Section | None) -> set[str]:
 
 
 def _undefined(section: Section | None, columns: range | tuple[int, ...], tables: tuple[set[str], ...]) -> _Found:
-    for row, line in enumerate(section.lines() if section else []):
+    lines = section.lines() if section else []
+    width = len(lines[0].split()) if lines else 0
+    words = " ".join(lines).split()
+    even = len(words) == width * len(lines)
+    if even and all(
+        set(words[column::width]) <= known | {"0", "-1"}
+        for column, known in zip(columns, tables, strict=True)
+        if column < width
+    ):
+        return  # told at once; else line by line, for the first line
+    for row, line in enumerate(lines):
         words = line.split()
         for column, known in zip(columns, tables, strict=True):
             if column < len(words) and words[column] not in ("0", "-1") and words[column] not in known:

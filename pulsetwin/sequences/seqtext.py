@@ -37,8 +37,7 @@ class Section:
 
     def lines(self) -> list[str]:
         """Return the lines of data: not blank, no comment."""
-        stripped = (line.strip() for line in self.text.split("\n"))
-        return [line for line in stripped if line and not line.startswith("#")]
+        return [line for line in map(str.strip, self.text.split("\n")) if line and line[0] != "#"]
 
     def data_line(self, row: int) -> int:
         """Return the number in the file of the `row`-th line of data."""
