@@ -7,11 +7,12 @@ import numpy as np
 from pulsetwin.export.findings import ERROR, WARNING, Finding, at_blocks
 from pulsetwin.export.safety_rasters import TIME, off_raster
 from pulsetwin.scanner import Scanner
-from pulsetwin.sequences.events import NONE
-from pulsetwin.sequences.seqfile import RF, SeqFile
+from pulsetwin.sequences.events import NONE, Array
+from pulsetwin.sequences.seqfile import ADC, RF, SeqFile
 
 LONG_DELAY = 1.0
 _FEW_SAMPLES = 4
+_ROUNDING = 1e-5
 
 
 def pulse_findings(seq: SeqFile, scanner: Scanner) -> list[Finding]:
@@ -47,4 +48,37 @@ def pulse_findings(seq: SeqFile, scanner: Scanner) -> list[Finding]:
             "a pulse of few samples at own times, which several interpreters play too short: sample it densely",
             samples, _FEW_SAMPLES, "samples", among=has & (rf.time_shape[row] != NONE), at_least=True,
         ),
+        *_shapes(seq, row, has),
+        *_received(seq, row, has),
     ]  # fmt: skip
+
+
+def _shapes(seq: SeqFile, row: Array, has: Array) -> list[Finding]:
+    """Find pulses whose shapes leave the range of the format: interpreters clip them."""
+    low, high = (np.array([of(shape.value) for shape in seq.shapes]) for of in (np.min, np.max))
+    size, phase = seq.rf.magnitude[row], seq.rf.phase_shape[row]
+    beyond = np.where(has, np.maximum(high[size], -low[size]), 0.0)
+    turns = np.where(has & (phase != NONE), np.maximum(high[phase], 1 - low[phase]), 0.0)
+    return [
+        *at_blocks(
+            seq, beyond > 1 + _ROUNDING, ERROR, "rf-shape", "a pulse's shape exceeds 1, where interpreters clip it",
+            beyond, 1.0, among=has,
+        ),
+        *at_blocks(
+            seq, turns > 1 + _ROUNDING, ERROR, "rf-shape",
+            "a pulse's phase shape leaves the turn from 0 to 1, where interpreters clip it", turns, 1.0,
+            among=has & (phase != NONE),
+        ),
+    ]  # fmt: skip
+
+
+def _received(seq: SeqFile, row: Array, has: Array) -> list[Finding]:
+    """Find pulses during which samples are acquired."""
+    if not len(seq.adc):
+        return []
+    adc = seq.events[:, ADC]
+    begin, end = seq.rf.delay[row], seq.rf.delay[row] + seq.rf.duration[row]
+    common = np.minimum(end, seq.adc.end[adc]) - np.maximum(begin, seq.adc.delay[adc])
+    both = has & (adc != NONE)
+    message = "a pulse and an acquisition overlap by"
+    return at_blocks(seq, both & (common > TIME), ERROR, "rf-adc-overlap", message, 1e6 * common, 0.0, "us", among=both)

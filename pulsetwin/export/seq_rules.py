@@ -123,9 +123,9 @@ def _layout(version: _Version) -> int:
 
 
 def _lines(raw: bytes) -> _Found:
-    if b"\r" in raw:
-        line = raw[: raw.index(b"\r")].count(b"\n") + 1
-        yield TextFault(WARNING, line, "file", "line ends with CR: write LF alone")
+    for pattern, problem in ((rb"\r", "line ends with CR: write LF alone"), (rb"[^\0-\x7f]", "a letter beyond ASCII")):
+        if place := re.search(pattern, raw):
+            yield TextFault(WARNING, raw.count(b"\n", 0, place.start()) + 1, "file", problem)
     if not raw.endswith(b"\n"):
         yield TextFault(ERROR, raw.count(b"\n") + 1, "file", "the last line has no end: the file is cut")
     if b"[SHAPES]" in raw and b"[SIGNATURE]" not in raw and not raw.replace(b"\r", b"").endswith(b"\n\n"):

@@ -165,7 +165,7 @@ def test_edited_files_are_told(tmp_path):
 def test_text_and_dictionary_say_the_same(tmp_path):
     found = report(tmp_path, trap="1 100000 10 900 50 20\n")
     text, table = found.text(), json.loads(json.dumps(found.to_dict()))
-    assert text.startswith("NOT playable on siemens MAGNETOM Prisma: 1 error, 2 warnings, 23 rules kept\n")
+    assert text.startswith("NOT playable on siemens MAGNETOM Prisma: 1 error, 2 warnings, 24 rules kept\n")
     assert "slew-x: Gx changes too fast: 234.874 T/m/s (limit 200) in block 2" in text
     assert not table["playable"]
     assert table["findings"][0]["rule"] == "slew-x"
