@@ -8,7 +8,10 @@ from types import ModuleType
 
 from pulsetwin.errors import ProtocolError
 
-NAMES = ("bssfp", "cest_mrf", "epi", "flash", "mprage", "qalas", "radial", "rare", "raser", "spiral", "ute")
+NAMES = (
+    "bssfp", "cest_mrf", "epi", "flash", "mprage", "qalas", "radial", "rare", "raser",
+    "saturation_recovery", "spiral", "ute", "wasabi",
+)  # fmt: skip
 
 
 def sequence_named(name: str) -> ModuleType:

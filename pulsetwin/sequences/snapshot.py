@@ -90,10 +90,8 @@ def check_readout(settings: Settings) -> None:
     check_even(p.matrix)
     if p.readout != "epi" and p.segments > 1:
         raise ProtocolError(f"segments = {p.segments}: only epi has them, give shots")
-    if p.matrix[1] % (2 * p.segments) and p.readout == "epi":
-        raise ProtocolError(
-            f"matrix = {p.matrix}, segments = {p.segments}: give lines that are a multiple of twice that"
-        )
+    if p.readout == "epi" and p.matrix[1] % (2 * p.segments):
+        raise ProtocolError(f"matrix = {p.matrix}, segments = {p.segments}: give a multiple of {2 * p.segments} lines")
     if len(_places(p)) % p.shots:
         raise ProtocolError(f"shots = {p.shots}: give a divisor of the {len(_places(p))} excitations of an image")
 
