@@ -56,8 +56,9 @@ def seq_text(
     """
     modern = version >= (1, 5, 0)
     shapes: dict[str, int] = {}
+    pulses: dict[tuple[int, ...], list[int]] = {}
     rf, rf_rows = _renumbered(
-        sequence, (1,), "RF pulse", lambda event: _rf_row(sequence, event, shapes, modern, larmor)
+        sequence, (1,), "RF pulse", lambda event: _rf_row(sequence, event, shapes, pulses, modern, larmor)
     )
     gradients, gradient_rows = _renumbered(
         sequence, (2, 3, 4), "gradient", lambda event: _gradient_row(sequence, event, shapes, modern)
@@ -150,10 +151,19 @@ def _shape(sequence: pypulseq.Sequence, shapes: dict[str, int], event: Any) -> i
     return shapes.setdefault(shape_text(sequence.shape_library.data[int(event)]), len(shapes) + 1)
 
 
-def _rf_row(sequence: pypulseq.Sequence, event: int, shapes: dict[str, int], modern: bool, larmor: float) -> str:
-    amplitude, *_, center, delay, freq_ppm, phase_ppm, freq, phase = sequence.rf_library.data[event][:10]
-    ids = [shapes.setdefault(shape_text(shape), len(shapes) + 1) for shape in pulse_shapes(sequence, event)]
-    magnitude, angle, time = (*ids, 0)[:3]
+def _rf_row(
+    sequence: pypulseq.Sequence,
+    event: int,
+    shapes: dict[str, int],
+    pulses: dict[tuple[int, ...], list[int]],
+    modern: bool,
+    larmor: float,
+) -> str:
+    """Return the row of a pulse; `pulses` keeps the shapes' numbers in the file by those in the library."""
+    amplitude, *stored, center, delay, freq_ppm, phase_ppm, freq, phase = sequence.rf_library.data[event][:10]
+    if (key := tuple(stored)) not in pulses:
+        pulses[key] = [shapes.setdefault(shape_text(shape), len(shapes) + 1) for shape in pulse_shapes(sequence, event)]
+    magnitude, angle, time = (*pulses[key], 0)[:3]
     head = f"{number(amplitude, 'amplitude')} {magnitude} {angle} {time}"
     start = whole(delay, 1e-6, "delay", "us")
     if not modern:
