@@ -148,6 +148,8 @@ def _tables(seq: SeqFile) -> Iterator[Finding]:
 def _pulses(seq: SeqFile) -> Iterator[Finding]:
     """Find pulses that are played with another shape, or not at all."""
     rf, row = seq.rf, seq.events[:, RF]
+    if not len(rf):
+        return
     both = (row != NONE) & (seq.events[:, ADC] != NONE)
     yield from _warn(seq, both, "bruker-block", "a block with a pulse does not acquire: put them into two blocks")
     timed = np.append(rf.time_shape != NONE, False)[row]

@@ -182,7 +182,7 @@ def _require_known(seq: SeqFile, row: int, known: list[str]) -> None:
     extensions = seq.extensions
     lacking = [name for _, name, _ in extensions.labels[row] if name not in known]
     missing = [f"label {name}" for name in lacking] + list(extensions.unknown[row])
-    missing += ["a rotation"] * (extensions.rotation[row] != NONE) + ["RF shims"] * bool(len(extensions.shims[row]))
+    missing += ["a rotation"] * int(extensions.rotation[row] != NONE) + ["RF shims"] * bool(len(extensions.shims[row]))
     if missing:
         block = int(seq.number[np.argmax(seq.events[:, -1] == row)])
         raise ProtocolError(
