@@ -202,7 +202,7 @@ def _bandwidth(rotation: Array, mode: str) -> float:
 
     The span of offsets is that of the pulse's spectrum; the width is that of the outermost half maxima.
     """
-    from sigpy.mri.rf.sim import abrm
+    from sigpy.mri.rf.sim import abrm  # seconds at start-up, spared to those who do not need it
 
     parts = min(len(rotation), _MOST_PARTS)
     edges = np.linspace(0, len(rotation), parts + 1)
