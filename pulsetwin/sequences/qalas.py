@@ -61,7 +61,7 @@ class Protocol:
     )
     gap: float | None = setting(0.9, "s", "from train to train after that; the least if none", low=0, high=60)
     tr: float | None = setting(4.50002, "s", "repetition time; the least if none", low=0, high=600)
-    refocusing_duration: float = setting(4e-3, "s", "of the adiabatic refocusing pulses", low=1e-4, high=5e-2)
+    refocusing_duration: float = setting(3.5e-3, "s", "of the adiabatic refocusing pulses", low=1e-4, high=5e-2)
     refocusing_b1: float = setting(20e-6, "T", "peak of the adiabatic refocusing pulses", low=1e-7, high=1e-2)
     refocusing_sweep: float = setting(7e3, "Hz", "offset at which they start and end", low=1, high=1e6)
     inversion_duration: float = setting(12.8e-3, "s", "of the adiabatic inversion", low=1e-4, high=5e-2)

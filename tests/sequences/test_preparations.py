@@ -17,7 +17,7 @@ PRISMA = Scanner.preset("siemens-prisma")
 AREA = 3000.0
 MAKE = {
     "inversion": lambda scanner: inversion(12.8e-3, 20e-6, 830.0, AREA, scanner),
-    "t2": lambda scanner: t2_preparation(0.1, 4e-3, 20e-6, 7e3, AREA, scanner, spoiler_duration=9.68e-3),
+    "t2": lambda scanner: t2_preparation(0.1, 3.5e-3, 20e-6, 7e3, AREA, scanner, spoiler_duration=9.68e-3),
     "saturation": lambda scanner: saturation(15e-6, AREA, scanner),
     "fat": lambda scanner: fat_saturation(AREA, scanner),
 }
@@ -83,7 +83,7 @@ def test_t2_preparation_is_as_long_as_asked(te, refocusings):
 def test_efficiency_of_the_t2_preparation(refocusings, te):
     """Without relaxation nothing is lost; the 90-degree pulses limit it at 150 Hz."""
     b1, offset = np.meshgrid(np.linspace(0.7, 1.3, 7), np.linspace(-150, 150, 7))
-    preparation = t2_preparation(te, 4e-3, 20e-6, 7e3, AREA, PRISMA, refocusings=refocusings)
+    preparation = t2_preparation(te, 3.5e-3, 20e-6, 7e3, AREA, PRISMA, refocusings=refocusings)
     efficiency = left(preparation, b1, offset)
     assert efficiency.min() > 0.98
     assert efficiency.mean() > 0.995
@@ -131,9 +131,9 @@ def test_spoilers():
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(ProtocolError, match=r"t2prep_te = 10 ms is too short: 16\.\d+ ms"):
-        t2_preparation(0.01, 4e-3, 20e-6, 7e3, AREA, PRISMA)
+    with pytest.raises(ProtocolError, match=r"t2prep_te = 10 ms is too short: 14\.\d+ ms"):
+        t2_preparation(0.01, 3.5e-3, 20e-6, 7e3, AREA, PRISMA)
     with pytest.raises(ProtocolError, match="4, 8 or 16"):
-        t2_preparation(0.1, 4e-3, 20e-6, 7e3, AREA, PRISMA, refocusings=5)
+        t2_preparation(0.1, 3.5e-3, 20e-6, 7e3, AREA, PRISMA, refocusings=5)
     with pytest.raises(ProtocolError, match=r"spoiler = 0\.1 ms is too short"):
         inversion(12.8e-3, 20e-6, 830.0, AREA, PRISMA, spoiler_duration=1e-4)

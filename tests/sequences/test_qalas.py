@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pypulseq as pp
 import pytest
 
 from pulsetwin.errors import ProtocolError
+from pulsetwin.export.playable import check
+from pulsetwin.export.siemens import write_siemens
 from pulsetwin.scanner import Scanner
+from pulsetwin.sequences.protocol import definitions, protocol_from
 from pulsetwin.sequences.qalas import Protocol, build, sampling
+from pulsetwin.sequences.seqfile import read_seq
+from pulsetwin.sim.acquire import acquire
+from pulsetwin.sim.phantom_tissue import WATER
+from pulsetwin.sim.phantoms import single_voxel
 from tests.sequences.nonlines import EDGE, PRISMA, errors
 
+PROTOCOLS = Path(__file__).resolve().parents[2] / "examples" / "protocols"
 TEN_US = 10e-6 + 1e-9
 SMALL = {
     "matrix": (32, 12, 8), "acceleration": 1.5, "calibration": 4, "train": 8, "bandwidth": 500.0, "te": None,
@@ -161,6 +172,16 @@ def test_dummies_and_noise_come_first():
     assert named["NOISE"].tolist() == [1, 1] + [0] * (len(firsts) - 2)
 
 
+def test_trains_begin_in_the_centre_and_move_outwards():
+    orders = sampling(Protocol(matrix=(256, 64, 48), train=40))
+    assert orders.shape == (13, 40, 2)
+    assert len(np.unique(orders.reshape(-1, 2), axis=0)) == 13 * 40
+    radius = np.hypot((orders[..., 0] - 32) / 32, (orders[..., 1] - 24) / 24)
+    assert np.all(radius[:, 1:].min(0) >= radius[:, :-1].max(0) - 1e-12)
+    assert np.all(radius <= 1)
+
+
+@pytest.mark.slow
 def test_annuli_of_the_default_pattern():
     """Mean radius of the 1st, 2nd, 6th, 21st and last echo of the published pattern; 16 x 16 lines are all there."""
     orders = sampling(Protocol())
@@ -184,6 +205,74 @@ def test_full_sampling_is_an_ellipse_with_full_trains():
     inside = np.hypot((cells[:, 0] - 84) / 84, (cells[:, 1] - 28) / 28) <= 1
     y, z = np.meshgrid(np.arange(168), np.arange(56))
     assert inside.sum() == (np.hypot((y - 84) / 84, (z - 28) / 28) <= 1).sum()
+
+
+@pytest.mark.parametrize(("t1", "t2"), [(0.85, 0.07), (1.35, 0.085)])
+def test_twin_gives_the_closed_form(t1, t2, tmp_path):
+    """White and grey matter, the first echo of each train; pulses of the twin act at once, at their centres."""
+    protocol = Protocol(
+        fov=(0.008, 0.004, 0.002), matrix=(8, 4, 2), acceleration=None, calibration=0, train=8, dummies=2, te=None,
+        bandwidth=500.0, inversion_gap=0.6, gap=0.6, tr=3.0,
+    )  # fmt: skip
+    seq, path = build(protocol, PRISMA), tmp_path / "qalas.seq"
+    seq.write(str(path))
+    samples = acquire(path, single_voxel(replace(WATER, t1=t1, t2=t2)), PRISMA).groups[0].samples
+    found = np.asarray(samples)[::8, 0, 8]
+    wanted = math.sin(protocol.flip_angle) * closed_form(seq.definitions, t1, t2, math.cos(protocol.flip_angle))
+    wanted *= math.exp(-seq.definitions["TE"] / t2)
+    assert np.allclose(found / -1j, wanted, atol=0.005 * wanted.max())
+
+
+def closed_form(said, t1, t2, cosine) -> np.ndarray:
+    """Return the steady state of Mz before each train, by the times that the `.seq` states."""
+    tipped, inverted = said["T2prepStart"] + said["T2prepTE"], said["InversionStart"] + said["InversionDuration"] / 2
+    state, maps = np.array([math.exp(-said["T2prepTE"] / t2), 0.0]), []  # Mz -> state[0] Mz + state[1]
+
+    def recovered(time):
+        return state * math.exp(-time / t1) + [0, 1 - math.exp(-time / t1)]
+
+    ends = [start + said["TrainLength"] * said["EchoSpacing"] for start in said["TrainStarts"]]
+    for contrast, start in enumerate(said["TrainStarts"]):
+        begin = ([tipped, *ends])[contrast]
+        if contrast == 1:
+            state, begin = -recovered(inverted - begin), inverted
+        state = recovered(start - begin)
+        maps.append(state)
+        for _ in range(said["TrainLength"]):
+            state = state * cosine
+            state = recovered(said["EchoSpacing"])
+    state = recovered(said["TR"] + said["T2prepStart"] - ends[-1])
+    steady = state[1] / (1 - state[0])
+    return np.array([one[0] * steady + one[1] for one in maps])
+
+
+def protocol_of(name: str) -> Protocol:
+    path = PROTOCOLS / f"{name}.toml"
+    return protocol_from(Protocol, tomllib.loads(path.read_text("utf-8"))["qalas"], name)
+
+
+def test_the_rodent_protocol_is_playable(tmp_path):
+    scanner = Scanner.preset("bruker-biospec-94")
+    seq = build(replace(protocol_of("qalas_rodent"), acceleration=16.0, dummies=0), scanner)
+    assert not errors(seq, tmp_path / "qalas.seq", scanner)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "repetitions"), [(None, 64), ("qalas_nist", 58)])
+def test_whole_protocols_are_written_and_playable(name, repetitions, tmp_path):
+    protocol = protocol_of(name) if name else Protocol()
+    seq = build(protocol, PRISMA)
+    report = write_siemens(
+        seq, tmp_path / "qalas.seq", scanner=PRISMA, definitions=definitions(protocol, "qalas", "test")
+    )
+    assert not report.errors
+    assert len(seq.block_events) > 150_000
+    named = acquired(seq)
+    counted = np.bincount(named["SEG"])
+    assert counted.tolist() == [635] * repetitions
+    places = [set(zip(named["LIN"][n], named["PAR"][n], strict=True)) for n in (named["ECO"] == c for c in range(5))]
+    assert all(one == other for one, other in pairwise(places))
+    assert not check(read_seq(tmp_path / "qalas.seq"), PRISMA).errors
 
 
 @pytest.mark.parametrize(
