@@ -193,7 +193,7 @@ def _acquisitions(seq: SeqFile) -> Iterator[Finding]:
         (found,) = _warn(
             seq, short, "bruker-adc-gap", "an acquisition starts too soon after the one before: wait longer"
         )
-        worst = int(np.argmin(gap))
+        worst = int(np.argmin(np.round(gap, 9)))
         found = replace(found, block=int(seq.number[worst]), time=float(seq.block_start[worst]))
         yield replace(found, value=1e6 * float(gap[worst]), limit=1e6 * LEAST_ADC_GAP, unit="us")
 
