@@ -104,3 +104,22 @@ class Volume:
     unit: str
     affine: np.ndarray
     valid: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """Quantitative maps of one scan.
+
+    Parameters
+    ----------
+    volumes
+        Name to map.
+    warnings
+        One sentence for each assumption.
+    """
+
+    volumes: dict[str, Volume]
+    warnings: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> Volume:
+        return self.volumes[name]
