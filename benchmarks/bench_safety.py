@@ -1,6 +1,6 @@
 """Nerve stimulation and the whole check beside pypulseq, same sequences, same process.
 
-Run with OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1: numpy's threads wait busily, which counts as pypulseq's CPU time.
+Run as `python -m benchmarks.bench_safety` with OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1: numpy's threads wait busily, which counts as pypulseq's CPU time.
 
 Nerve stimulation: `nerve_peak` beside `calculate_pns` with the same coefficients, on spoiled 3D gradient echoes of a
 few seconds, as pypulseq takes minutes for a whole scan; ours also on the whole scan of 100k blocks. Prints CPU seconds,
@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 import pypulseq as pp
-from bench_seq import gradient_echo
 from pypulseq.utils.safe_pns_prediction import safe_example_hw
 
+from benchmarks.bench_seq import gradient_echo
 from pulsetwin.export.acoustics import acoustic_findings
 from pulsetwin.export.limits import amplitude_findings
 from pulsetwin.export.nerve_stimulation import EXAMPLE_AXES, nerve_peak, stimulation

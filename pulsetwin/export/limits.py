@@ -19,6 +19,7 @@ def amplitude_findings(seq: SeqFile, scanner: Scanner) -> tuple[list[Finding], d
     found: list[Finding] = []
     peaks: dict[str, float] = {}
     strength, slew = _played(seq, scanner.gamma)
+    distinct = _distinct(seq)
     for what, values, limit, unit, scale in (
         ("gradient", strength, scanner.max_gradient, "mT/m", 1e3),
         ("slew", slew, scanner.max_slew, "T/m/s", 1.0),
@@ -31,7 +32,7 @@ def amplitude_findings(seq: SeqFile, scanner: Scanner) -> tuple[list[Finding], d
                 seq, bad, ERROR, f"{what}-{name}", message, value, scale * limit, unit, among=value > 0
             )  # fmt: skip
             peaks[f"{what} {name} [{unit}]"] = float(value.max(initial=0.0))
-        peak, block = _vector_peak(seq, values, what, scanner.gamma)
+        peak, block = _vector_peak(seq, distinct, values, what, scanner.gamma)
         peaks[f"{what} vector [{unit}]"] = scale * peak
         found += _vector(seq, what, block, scale * peak, scale * limit, unit, float(scale * values.max(initial=0.0)))
     found += _continuity(seq, scanner)
@@ -83,13 +84,20 @@ def _rates(time: Array, vector: Array) -> Array:
     return np.diff(vector, axis=0) / np.diff(time)[:, None] if len(time) > 1 else np.zeros((1, 3))
 
 
-def _vector_peak(seq: SeqFile, values: Array, what: str, gamma: float) -> tuple[float, int]:
-    """Return the largest vector norm over all blocks and its block.
+def _distinct(seq: SeqFile) -> Array:
+    """Return the first block of each combination of gradients and rotation, int64 ``[combination]``."""
+    key, first = np.zeros(len(seq), np.int64), np.zeros(0, np.int64)
+    for column in (*seq.events[:, GX : GZ + 1].T, seq.rotation):
+        _, first, key = np.unique(key * (column.max() + 2) + column + 1, return_index=True, return_inverse=True)
+    return first
+
+
+def _vector_peak(seq: SeqFile, first: Array, values: Array, what: str, gamma: float) -> tuple[float, int]:
+    """Return the largest vector norm over the blocks `first`, and its block.
 
     The norm of the axes' peaks bounds each block, so only the blocks that could hold the largest are worked out.
     """
     bound = np.linalg.norm(values, axis=1)
-    _, first = np.unique(np.column_stack((seq.events[:, GX : GZ + 1], seq.rotation)), axis=0, return_index=True)
     best, where = 0.0, 0
     for block in first[np.argsort(-bound[first])][:_MOST_EXACT]:
         if bound[block] <= best:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pulsetwin.export.seq_references import dangling
 from pulsetwin.sequences.seqtext import Section, load, signature
 
 ERROR, WARNING = "error", "warning"
@@ -101,7 +102,8 @@ def text_faults(path: str | Path) -> tuple[TextFault, ...]:
     for section in sections:
         faults += _section(section, named, version)
     faults += _required(named, version)
-    faults += _references(named, version)
+    for section, row, problem in dangling(named, _layout(version)):
+        faults.append(TextFault(ERROR, section.data_line(row), f"[{section.name}]", problem))
     stated, valid = signature(raw, named.get("SIGNATURE"))
     if valid is False:
         faults.append(TextFault(WARNING, named["SIGNATURE"].line, "[SIGNATURE]", f"{stated} is not that of the text"))
@@ -165,27 +167,40 @@ def _rows(section: Section, title: str, kinds: str, version: _Version) -> _Found
         if not pattern.fullmatch(line):
             yield TextFault(ERROR, section.data_line(row), title, _reason(line, kinds))
             return
-    words = [line.split() for line in lines]
-    whole = [column for column, kind in enumerate(kinds) if kind in "is"]
-    longest = max(map(len, " ".join(lines).split()), default=0)
-    for row, values in enumerate(words if longest >= len(str(2**31)) else ()):
-        if any(abs(int(values[column])) >= 2**31 for column in whole if column < len(values)):
-            yield TextFault(ERROR, section.data_line(row), title, "a whole number of 2^31 or more")
-            break
-    ids = [int(values[0]) for values in words]
+    columns = section.columns()
+    whole = [columns[number] for number, kind in enumerate(kinds) if kind in "is" and number < len(columns)]
+    wide = [row for words in whole for row in _wide(words)]
+    if wide:
+        yield TextFault(ERROR, section.data_line(min(wide)), title, "a whole number of 2^31 or more")
+    ids = np.array(columns[0] if columns else [], dtype=np.int64)
     _, first = np.unique(ids, return_index=True)
     if len(first) < len(ids):
         row = int(np.setdiff1d(np.arange(len(ids)), first)[0])
         yield TextFault(ERROR, section.data_line(row), title, f"{ids[row]} is defined twice")
+    yield from _values(section, title, columns, version)
+
+
+def _values(section: Section, title: str, columns: list[list[str]], version: _Version) -> _Found:
+    """Check phases and numbers of samples."""
+    if not columns:
+        return
     for column in _PHASES.get(section.name, {}).get(_layout(version), ()):
-        phases = np.array([float(values[column]) for values in words])
+        phases = np.array(columns[column], dtype=float)
         if np.any(np.abs(phases) >= 2 * np.pi):
             row = int(np.argmax(np.abs(phases)))
             problem = f"phase {phases[row]:g} rad is more than a turn, which loses digits: wrap it"
             yield TextFault(WARNING, section.data_line(row), title, problem)
-    if section.name == "ADC" and max((int(values[1]) for values in words), default=0) > LARGEST_COUNTER:
-        row = int(np.argmax([int(values[1]) for values in words]))
-        yield TextFault(ERROR, section.data_line(row), title, f"{words[row][1]} samples: raw data count to 65535")
+    samples = np.array(columns[1] if section.name == "ADC" else [], dtype=np.int64)
+    if np.any(samples > LARGEST_COUNTER):
+        row = int(np.argmax(samples))
+        yield TextFault(ERROR, section.data_line(row), title, f"{samples[row]} samples: raw data count to 65535")
+
+
+def _wide(words: list[str]) -> list[int]:
+    """Return the rows whose whole number needs more than 32 bits; most columns have no word that long."""
+    if max(map(len, words)) < len(str(2**31)):
+        return []
+    return [row for row, word in enumerate(words) if abs(int(word)) >= 2**31]
 
 
 def _reason(line: str, kinds: str) -> str:
@@ -263,47 +278,3 @@ def _required(named: dict[str, Section], version: _Version) -> _Found:
             problem = f"{name} is {values[name][0]} s where Siemens interpreters play {needed:g} s"
             shaped = name == "GradientRasterTime" and "GRADIENTS" in named
             yield TextFault(ERROR if shaped else WARNING, section.line, "[DEFINITIONS]", problem)
-
-
-def _references(named: dict[str, Section], version: _Version) -> _Found:
-    """Check that what blocks play, and the shapes that events use, are defined."""
-    known = {name: _first_words(named.get(name)) for name in ("RF", "GRADIENTS", "TRAP", "ADC", "EXTENSIONS")}
-    gradients = known["GRADIENTS"] | known["TRAP"]
-    twice = known["GRADIENTS"] & known["TRAP"]
-    if twice:
-        yield TextFault(ERROR, named["TRAP"].line, "[TRAP]", f"{min(twice)} is in [GRADIENTS] too")
-    tables = (known["RF"], gradients, gradients, gradients, known["ADC"], known["EXTENSIONS"])
-    yield from _undefined(named.get("BLOCKS"), range(2, 8), tables)
-    shapes = named.get("SHAPES")
-    words = (line.split() for line in (shapes.lines() if shapes else []) if line.lower().startswith("shape_id"))
-    ids = {word[1] for word in words if len(word) > 1}
-    columns = {"RF": {2: (2, 3), 4: (2, 3, 4), 5: (2, 3, 4)}, "GRADIENTS": {2: (2,), 4: (2, 3), 5: (4, 5)}}
-    for name, by_version in columns.items():
-        used = by_version[_layout(version)]
-        yield from _undefined(named.get(name), used, (ids,) * len(used))
-    yield from _undefined(named.get("EXTENSIONS"), (3,), (known["EXTENSIONS"],))
-
-
-def _first_words(section: Section | None) -> set[str]:
-    return {line.split()[0] for line in section.lines()} if section else set()
-
-
-def _undefined(section: Section | None, columns: range | tuple[int, ...], tables: tuple[set[str], ...]) -> _Found:
-    lines = section.lines() if section else []
-    width = len(lines[0].split()) if lines else 0
-    words = " ".join(lines).split()
-    even = len(words) == width * len(lines)
-    if even and all(
-        set(words[column::width]) <= known | {"0", "-1"}
-        for column, known in zip(columns, tables, strict=True)
-        if column < width
-    ):
-        return  # told at once; else line by line, for the first line
-    for row, line in enumerate(lines):
-        words = line.split()
-        for column, known in zip(columns, tables, strict=True):
-            if column < len(words) and words[column] not in ("0", "-1") and words[column] not in known:
-                assert section is not None
-                problem = f"column {column + 1} names {words[column][:20]}, which is not defined"
-                yield TextFault(ERROR, section.data_line(row), f"[{section.name}]", problem)
-                return

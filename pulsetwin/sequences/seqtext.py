@@ -6,6 +6,7 @@ import hashlib
 import re
 import warnings
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -38,6 +39,15 @@ class Section:
     def lines(self) -> list[str]:
         """Return the lines of data: not blank, no comment."""
         return [line for line in map(str.strip, self.text.split("\n")) if line and line[0] != "#"]
+
+    def columns(self) -> list[list[str]]:
+        """Return the words of the lines of data, column by column; lines shorter than others end in 0."""
+        lines = self.lines()
+        words = " ".join(lines).split()
+        width = len(lines[0].split()) if lines else 0
+        if len(words) == width * len(lines):
+            return [words[number::width] for number in range(width)]
+        return [list(column) for column in zip_longest(*(line.split() for line in lines), fillvalue="0")]
 
     def data_line(self, row: int) -> int:
         """Return the number in the file of the `row`-th line of data."""
