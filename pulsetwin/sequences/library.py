@@ -9,7 +9,7 @@ from types import ModuleType
 from pulsetwin.errors import ProtocolError
 
 NAMES = (
-    "bssfp", "cest_mrf", "epi", "flash", "mprage", "multi_echo", "qalas", "radial", "rare", "raser",
+    "afi", "bssfp", "cest_mrf", "epi", "flash", "mprage", "multi_echo", "qalas", "radial", "rare", "raser",
     "saturation_recovery", "spiral", "ute", "wasabi",
 )  # fmt: skip
 
