@@ -90,7 +90,7 @@ def combine(
                 centre = calibration.of_slice(index) if calibration is not None else (kspace, mask)
                 values[contrast, index * nz : (index + 1) * nz] = _image(kspace, mask, name, maps, centre)
             progress(index * len(plan.contrasts) + contrast + 1, plan.slices * len(plan.contrasts), "reconstructing")
-    turn = _shift_phase(plan).to(values.device, values.dtype)
+    turn = shift_phase(plan).to(values.device, values.dtype)
     values = values.unflatten(1, (plan.slices, nz)).mul_(turn).flatten(1, 2)
     return Combined(values, tuple(dict.fromkeys(methods)), tuple(dict.fromkeys(warnings)))
 
@@ -163,8 +163,8 @@ def _central_block(hybrid: Tensor, mask: Tensor, columns: int = 24) -> Tensor:
     return kspace[..., centre - half : centre + half]
 
 
-def _shift_phase(plan: Layout) -> Tensor:
-    """Phase that undoes the offset of the sampled lines from the cells' centres, ``[z, y, 1]``."""
+def shift_phase(plan: Layout) -> Tensor:
+    """Return the phase that undoes the offset of the sampled lines from the cells' centres, ``[z, y, 1]``."""
     _, ny, nz = plan.shape
     y = plan.shift[0] * (np.arange(ny) - ny // 2) / ny
     z = plan.shift[1] * (np.arange(nz) - nz // 2) / nz

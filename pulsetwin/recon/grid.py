@@ -120,20 +120,51 @@ def grid(
     Tensor
         ``[contrast, slice, kz, ky, virtual, x]``.
     """
-    counts = torch.from_numpy(plan.counts()).to(coil_matrix.device)
+    counts = plan.counts()
+    hybrid = _summed(plan, plan.cell, counts.size, coil_matrix, delay, phase, progress)
+    if plan.averages > 1:
+        hybrid /= torch.from_numpy(counts).to(hybrid.device).reshape(-1, 1, 1).clamp(min=1)
+    return hybrid.reshape(*counts.shape, *hybrid.shape[1:])
+
+
+def gather(plan: Layout, *, coil_matrix: Tensor, progress: Progress = silent) -> tuple[Tensor, np.ndarray]:
+    """Return the lines of a scan without what was not sampled; lines acquired more than once are averaged.
+
+    Parameters
+    ----------
+    plan, coil_matrix, progress
+        As for `grid`.
+
+    Returns
+    -------
+    Tensor
+        ``[line, virtual, x]``.
+    Array
+        Cell of each line, ascending, index into ``[contrast, slice, kz, ky]``, int64 ``[line]``.
+    """
+    cells, rows, counts = np.unique(plan.cell, return_inverse=True, return_counts=True)
+    lines = _summed(plan, rows, len(cells), coil_matrix, 0.0, None, progress)
+    if plan.averages > 1:
+        lines /= torch.from_numpy(counts).to(lines.device).reshape(-1, 1, 1)
+    return lines, cells
+
+
+def _summed(
+    plan: Layout, rows: np.ndarray, count: int, coil_matrix: Tensor, delay: float, phase: LinePhase | None,
+    progress: Progress,
+) -> Tensor:  # fmt: skip
+    """Return the sums ``[row, virtual, x]`` of the readouts that go to each of `count` rows."""
     virtual, voxels = coil_matrix.shape[0], plan.shape[0]
-    hybrid = torch.zeros((counts.numel(), virtual, voxels), dtype=coil_matrix.dtype, device=coil_matrix.device)
-    cells = torch.from_numpy(plan.cell).to(hybrid.device)
+    result = torch.zeros((count, virtual, voxels), dtype=coil_matrix.dtype, device=coil_matrix.device)
+    index = torch.from_numpy(rows).to(result.device)
     transforms = profile_transforms(plan, delay)
     readouts, coils, samples = plan.readouts.samples.shape
     step = max(1, PART_BYTES // (coils * samples * 8))
     for start in range(0, readouts, step):
         part = slice(start, min(start + step, readouts))
-        lines = profiles(plan, part, transforms, coil_matrix, hybrid.dtype)
+        lines = profiles(plan, part, transforms, coil_matrix, result.dtype)
         if phase is not None:
             lines = lines * phase.factor(part, voxels).to(lines.device, lines.dtype)
-        hybrid.index_add_(0, cells[part], lines)
+        result.index_add_(0, index[part], lines)
         progress(part.stop, readouts, "reading")
-    if plan.averages > 1:
-        hybrid /= counts.reshape(-1, 1, 1).clamp(min=1)
-    return hybrid.reshape(*counts.shape, virtual, voxels)
+    return result

@@ -12,7 +12,7 @@ from torch import Tensor
 from pulsetwin.errors import MismatchError, ProtocolError
 from pulsetwin.progress import Progress, silent
 from pulsetwin.rawdata import RawData, Readouts
-from pulsetwin.recon.cartesian import METHODS, Calibration, combine
+from pulsetwin.recon.cartesian import METHODS, Calibration, choose, combine
 from pulsetwin.recon.channels import channel_matrix
 from pulsetwin.recon.echo_planar import grid_echo_planar
 from pulsetwin.recon.epi import alternates
@@ -20,6 +20,8 @@ from pulsetwin.recon.grid import grid
 from pulsetwin.recon.layout import Layout, is_cartesian, layout
 from pulsetwin.recon.noise import noise_std, whiten_by_background
 from pulsetwin.recon.quality import ghost_figures, image_figures
+from pulsetwin.recon.undersampling import analyse
+from pulsetwin.recon.volume_sense import volume_sense
 from pulsetwin.volume import Images, affine_ras
 
 WORKSPACE = 3
@@ -79,9 +81,12 @@ def reconstruct(
     plan, assumed = layout(raw, readouts) if is_cartesian(readouts, raw.geometry.fov) else (None, [])
     voxels = int(np.prod(raw.geometry.matrix)) if plan is None else plan.counts().size * plan.shape[0]
     room = (memory or half_of_memory()) - OVERHEAD
-    coil_bytes = WORKSPACE * voxels * dtype.itemsize
+    lined = plan is not None and reference is None and _by_lines(plan, method, raw.coils)
+    coil_bytes = len(readouts) * plan.shape[0] * dtype.itemsize if lined else WORKSPACE * voxels * dtype.itemsize
     matrix, compressed = channel_matrix(raw, readouts, coils=coils, coil_bytes=coil_bytes, memory=room, dtype=dtype)
-    if plan is not None:
+    if lined:
+        images = _volume(raw, plan, matrix.to(device), progress)
+    elif plan is not None:
         images = _cartesian(raw, plan, reference, method, matrix.to(device), progress)
     elif reference is None:
         from pulsetwin.recon.noncartesian import reconstruct_noncartesian
@@ -119,15 +124,36 @@ def _cartesian(
     return Images(values, affine, plan.contrasts, std, quality, (*assumed, *result.warnings), extras)
 
 
+def _by_lines(plan: Layout, method: str, coils: int) -> bool:
+    """Return whether a scan is a volume whose missing lines are filled in by SENSE."""
+    if plan.slices > 1 or plan.shape[2] == 1 or coils == 1 or method not in ("auto", "sense") or alternates(plan):
+        return False
+    return all(choose(method, analyse(mask), coils, []) == "sense" for mask in plan.counts()[:, 0] > 0)
+
+
+def _volume(raw: RawData, plan: Layout, matrix: Tensor, progress: Progress) -> Images:
+    """Reconstruct a volume with missing lines."""
+    values = volume_sense(plan, matrix, _calibration_layout(raw, plan), progress).cpu().numpy()
+    warnings = ("lines are missing: filled in by CG-SENSE",)
+    affine = affine_ras(raw.geometry, values.shape[:0:-1])
+    return Images(values, affine, plan.contrasts, None, image_figures(np.abs(values[0]), None), warnings)
+
+
 def _calibration(raw: RawData, plan: Layout, matrix: Tensor) -> Calibration | None:
     """Grid the lines that serve calibration only, or return None if there are none."""
+    own = _calibration_layout(raw, plan)
+    return None if own is None else Calibration(grid(own, coil_matrix=matrix)[0], torch.from_numpy(own.counts()[0] > 0))
+
+
+def _calibration_layout(raw: RawData, plan: Layout) -> Layout | None:
+    """Sort the lines that serve calibration only, or return None if there are none."""
     for group in raw.groups:
         lines = group.select(group.flag("reference") & ~group.flag("imaging"))
         if not len(lines) or lines.trajectory is None or lines.samples.shape[1:] != plan.readouts.samples.shape[1:]:
             continue
         own, _ = layout(raw, replace(lines, labels={"SLC": lines.label("SLC"), "AVG": np.arange(len(lines))}))
         if own.slices == plan.slices and own.shape == plan.shape:
-            return Calibration(grid(own, coil_matrix=matrix)[0], torch.from_numpy(own.counts()[0] > 0))
+            return own
     return None
 
 

@@ -62,8 +62,8 @@ def subspace_sense(
     sensitivities: Sensitivities,
     *,
     regularisation: float = 1e-3,
-    iterations: int = 20,
-    tolerance: float = 1e-3,
+    iterations: int = 30,
+    tolerance: float = 3e-4,
     progress: Progress = silent,
 ) -> Tensor:
     """Solve ``min_x sum_l ||y_l - (F S sum_k w_lk x_k)_l||^2 + lambda ||x||^2`` at each position along the readout.
