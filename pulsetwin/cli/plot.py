@@ -39,7 +39,7 @@ def _window(seq: SeqFile, options: argparse.Namespace) -> Window:
         return window_of_blocks(seq, *options.blocks)
     if options.time:
         return window_of_time(seq, *options.time)
-    return window_of_repetition(seq, played_readouts(seq), options.tr)
+    return window_of_repetition(seq, played_readouts(seq), 1 if options.tr is None else options.tr)
 
 
 def add_plot(verb: argparse.ArgumentParser) -> None:
@@ -50,7 +50,7 @@ def add_plot(verb: argparse.ArgumentParser) -> None:
         help="picture (.png, .svg) or page to zoom in (.html) to write",
     )  # fmt: skip
     window = verb.add_mutually_exclusive_group()
-    window.add_argument("--tr", type=int, default=1, metavar="N", help="repetition that acquires, from 1 (1)")
+    window.add_argument("--tr", type=int, metavar="N", help="repetition that acquires, from 1 (1)")
     window.add_argument("--blocks", type=_range(int), metavar="A..B", help="blocks, by their numbers in the file")
     window.add_argument("--time", type=_range(_seconds), metavar="A..B", help="times [s], or as in 10ms..25ms")
     verb.add_argument("--scanner", help="preset or TOML file: its limits are drawn as dashed lines")

@@ -11,7 +11,7 @@ from pulsetwin.atomic import atomic_file
 from pulsetwin.errors import ProtocolError
 from pulsetwin.export.describe import describe_seq
 from pulsetwin.export.diagram_kspace import kspace
-from pulsetwin.export.diagram_rows import Content, Row, content
+from pulsetwin.export.diagram_rows import Content, Row, content, joined
 from pulsetwin.export.diagram_window import Window, say_times, window_of_repetition
 from pulsetwin.export.figures import save_png
 from pulsetwin.export.kspace_panel import draw_kspace, write_summary
@@ -31,6 +31,7 @@ _LANE = "#34495e"
 _SMALL: dict[str, Any] = {"fontsize": 7, "color": "0.4"}
 _MOST_NUMBERS = 24
 _FAR = 3.0
+_PIXELS = 800
 
 
 def save(
@@ -174,7 +175,8 @@ def _limits(axes: Axes, row: Row) -> None:
 
 def _draw_adc(axes: Axes, shown: Content, scale: float) -> None:
     """Draw the acquisitions; beside a single one, its labels."""
-    spans = np.column_stack((shown.adc[:, 0], np.diff(shown.adc, axis=1))) * scale
+    adc = joined(shown.adc, (shown.window.stop - shown.window.start) / _PIXELS)
+    spans = np.column_stack((adc[:, 0], np.diff(adc, axis=1))) * scale
     axes.broken_barh(spans.tolist(), (0, 1), facecolor=COLORS["ADC"], alpha=0.8, linewidth=0)
     axes.set_ylim(-0.1, 1.3)
     axes.set_yticks([])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,7 +45,8 @@ def kspace(played: PlayedReadouts, window: Window, *, points: int = _MOST_POINTS
     """Return the k-space of a sequence, with the readouts of the window marked.
 
     Cartesian scans with two phase-encoding directions are shown by one dot a readout, in the plane of these
-    directions; others by the sampled paths, in three dimensions where they leave a plane.
+    directions; others by the sampled paths, in three dimensions where they leave a plane. Where the window samples all
+    that is ever sampled, only its readouts are shown. Without excitation, k counts from each acquisition's start.
 
     Parameters
     ----------
@@ -59,15 +60,21 @@ def kspace(played: PlayedReadouts, window: Window, *, points: int = _MOST_POINTS
         return _nothing("no imaging readouts")
     lengths, count = np.unique(played.num_samples[events], return_counts=True)
     events = events[played.num_samples[events] == lengths[np.argmax(count)]]
+    inside = (played.start_time[events] >= window.start) & (played.start_time[events] < window.stop)
     if lengths[np.argmax(count)] < 2:
         return _nothing("acquisitions of one sample: no k-space")
     trajectory = played.trajectory(events)
+    alone = _all_covered(trajectory, inside) and not np.all(inside)
+    if alone:
+        events, trajectory, inside = events[inside], trajectory[inside], inside[inside]
+    excited = not np.all(np.isnan(played.excitation_time[events]))
+    if not excited:
+        trajectory = replace(trajectory, offset=-trajectory.shapes[trajectory.shape_index, 0])
     along, across = np.ptp(trajectory.shapes, axis=1).max(0), np.ptp(trajectory.offset, axis=0)
     size = max(along.max(), across.max())
     if size < 1:
         return _nothing("all readouts stay at one point of k-space")
-    inside = (played.start_time[events] >= window.start) & (played.start_time[events] < window.stop)
-    inside &= not np.all(inside)
+    inside = inside & ~np.all(inside)
     moves, steps = along > _FLAT * size, across > _FLAT * size
     if moves.sum() <= 1 and (steps & ~moves).sum() >= 2:
         few = _spread(inside, _MOST_POINTS, _MOST_MARKED)
@@ -77,16 +84,23 @@ def kspace(played: PlayedReadouts, window: Window, *, points: int = _MOST_POINTS
     axes = np.nonzero(moves | steps)[0].tolist()
     if len(axes) == 1:
         axes.append((axes[0] + 1) % 3)
-    return _paths(trajectory, inside, tuple(axes), points)
+    title = "k-space at the left" if alone else "k-space" if excited else "k since each acquisition's start"
+    return _paths(title, trajectory, inside, tuple(axes), points)
 
 
-def _paths(trajectory: Trajectory, inside: Array, axes: tuple[int, ...], points: int) -> KSpace:
+def _all_covered(trajectory: Trajectory, inside: Array) -> bool:
+    """Whether the readouts inside the window sample all that is ever sampled."""
+    keys = np.column_stack((np.rint(trajectory.offset), trajectory.shape_index))
+    return len(np.unique(keys[inside], axis=0)) == len(np.unique(keys, axis=0))
+
+
+def _paths(title: str, trajectory: Trajectory, inside: Array, axes: tuple[int, ...], points: int) -> KSpace:
     few = _spread(inside, _MOST_LINES, _MOST_MARKED)
     positions = trajectory[few].positions()
     step = max(1, -(-positions.shape[0] * positions.shape[1] // points))
     kept = np.unique(np.append(np.arange(0, positions.shape[1], step), positions.shape[1] - 1))
     shown = "" if len(few) == len(inside) else f", {len(few)} shown"
-    return KSpace(f"k-space, {len(inside)} readouts{shown}", positions[:, kept], few, inside[few], axes)
+    return KSpace(f"{title}, {len(inside)} readouts{shown}", positions[:, kept], few, inside[few], axes)
 
 
 def _spread(inside: Array, most: int, most_inside: int) -> Array:

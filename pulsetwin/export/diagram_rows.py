@@ -97,9 +97,11 @@ def content(seq: SeqFile, window: Window, *, scanner: Scanner | None = None, bin
         curves.append(Row(f"G{name}", "mT/m", time, 1e3 / gamma * value, most_gradient))
     middle = 0.5 * (waves.adc_start + waves.adc_stop)
     marks = [Row(name, "", middle, values) for name, values in _labels(seq, waves.adc_block)]
-    rows, labels = ([_reduced(row, window, bins) for row in some] for some in (curves, marks))
+    rows, labels = [_reduced(row, window, bins) for row in curves], [_reduced(row, window, BINS) for row in marks]
     reduced = any(few is not row for few, row in zip(rows, curves, strict=True))
-    adc = _joined(np.column_stack((waves.adc_start, waves.adc_stop)), (window.stop - window.start) / (4 * bins))
+    adc = np.column_stack((waves.adc_start, waves.adc_stop))
+    if len(adc) > 2 * bins:
+        adc = joined(adc, (window.stop - window.start) / bins)
     return Content(window, reduced, tuple(rows), adc, len(middle), tuple(labels), _pulses(seq, window))
 
 
@@ -129,11 +131,11 @@ def _reduced(row: Row, window: Window, bins: int) -> Row:
     return Row(row.name, row.unit, *envelope(row.time, row.value, window.start, window.stop, bins), row.limits)
 
 
-def _joined(spans: Array, least: float) -> Array:
-    """Join acquisitions whose gaps are too short to be seen [s], where there are many."""
-    if len(spans) <= 2 * BINS:
-        return spans
+def joined(spans: Array, least: float) -> Array:
+    """Return acquisitions ``[adc, 2]`` with those as one whose gap is shorter than `least` [s]."""
     apart = np.nonzero(spans[1:, 0] - spans[:-1, 1] > least)[0]
+    if not len(spans):
+        return spans
     return np.column_stack((spans[np.append(0, apart + 1), 0], spans[np.append(apart, len(spans) - 1), 1]))
 
 

@@ -94,8 +94,8 @@ def repetitions(seq: SeqFile, played: PlayedReadouts) -> Array:
     excitation if there is one, or with the excitation. Preparations are the pulses of no kind (shape and length) that
     is ever followed by a readout before the next excitation. Where more than one excitation is prepared, a repetition
     lasts from preparation to preparation, and where their kinds come in a cycle, as in 3D-QALAS, for the whole cycle.
-    Dummy scans begin no repetition. Sequences without pulses repeat from readout to readout, those without gradients
-    during the readouts, such as simulated CEST, from the first pulse after a readout.
+    Dummy scans begin no repetition. Sequences without pulses repeat after each readout that no other follows at once,
+    those without gradients during the readouts, such as simulated CEST, with the first pulse after a readout.
     """
     readouts = played.block[played.flags["imaging"]]
     if not len(readouts):
@@ -107,7 +107,7 @@ def repetitions(seq: SeqFile, played: PlayedReadouts) -> Array:
     next_readout = np.searchsorted(readouts, pulses)
     pulses, next_readout = pulses[next_readout < len(readouts)], next_readout[next_readout < len(readouts)]
     if not len(pulses):
-        return np.concatenate(([0], readouts[:-1] + 1))
+        return np.append(0, readouts[:-1][np.diff(readouts) > 1] + 1)
     use = seq.rf.use[seq.events[pulses, RF]]
     encodes = np.any(seq.events[readouts, GX : GZ + 1] != NONE)
     if not encodes or not np.any(np.isin(use, ("e", "u"))):

@@ -22,12 +22,12 @@ from pulsetwin.sequences.waveforms import blocks_between
 BINS = 5000
 _TICK = 1e-7
 _STEPS = 20_000
-_MOST_BLOCKS = 60_000
+_MOST_BLOCKS = 40_000
 _KSPACE_POINTS = 20_000
 
 
 def page(seq: SeqFile, *, scanner: Scanner | None = None, window: Window | None = None) -> str:
-    """Return a sequence diagram as HTML, with its data and script within itself: below 3 MB for any sequence.
+    """Return a sequence diagram as HTML, with its data and script within itself: 3 MB at most.
 
     Long ranges are shown by their extremes, see `diagram_rows.envelope`.
 
@@ -44,7 +44,8 @@ def page(seq: SeqFile, *, scanner: Scanner | None = None, window: Window | None 
     window = window or window_of_repetition(seq, played)
     shown = content(seq, window, scanner=scanner, bins=BINS)
     facts = {
-        "title": title(seq, shown), "start": window.start, "stop": window.stop, "reduced": shown.reduced,
+        "title": title(seq, shown), "start": window.start, "stop": window.stop,
+        "bin": (window.stop - window.start) / BINS if shown.reduced else 0.0,
         "rows": [_curve(row, window.start) | {"color": COLORS[row.name]} for row in shown.rows],
         "adc": _times(shown.adc.ravel(), window.start) | {"color": COLORS["ADC"]},
         "labels": [_curve(row, window.start, whole=True) for row in shown.labels],
@@ -85,9 +86,11 @@ def _blocks(seq: SeqFile, shown: Content) -> dict[str, Any]:
 
 
 def _kspace(shown: KSpace) -> dict[str, Any]:
+    """Return what is shown of k-space; the third axis of a plane is left at 0."""
     size = float(np.abs(shown.positions).max(initial=0.0)) or 1.0
+    steps = np.rint(shown.positions * np.isin(np.arange(3), shown.axes) / size * 5000).astype(np.int64)
     return {
-        "title": shown.title, "axes": list(shown.axes), "size": size, "order": shown.order.tolist(),
+        "title": shown.title, "axes": list(shown.axes), "size": size, "order": np.diff(shown.order, prepend=0).tolist(),
         "marked": np.nonzero(shown.marked)[0].tolist(),
-        "lines": np.rint(shown.positions / size * 5000).astype(np.int64).reshape(len(shown.positions), -1).tolist(),
+        "lines": [path.ravel().tolist() for path in steps],
     }  # fmt: skip

@@ -121,13 +121,16 @@ def _rf(seq: SeqFile, blocks: Array) -> tuple[Array, Array]:
     """Return the RF envelopes of some blocks, each between NaNs; of many pulses, the strongest points of each."""
     most = int(np.clip(_ALL_RF_POINTS // max(len(blocks), 1), _LEAST_RF_POINTS, _RF_POINTS))
     begins, times, values = [np.zeros(0)], [np.zeros(0)], [np.zeros(0, complex)]
-    rows, index = np.unique(seq.events[blocks, RF], return_inverse=True)
-    for number, row in enumerate(rows):
-        time, value = _strongest(*pulse(seq, int(row)), most)
-        starts = seq.block_start[blocks[index == number]]
-        begins.append(np.repeat(starts, len(time) + 2))
-        times.append(np.tile(np.pad(time, 1, "edge"), len(starts)))
-        values.append(np.tile(np.pad(value, 1, constant_values=np.nan), len(starts)))
+    rf, rows = seq.rf, seq.events[blocks, RF]
+    keys = np.column_stack((rf.magnitude, rf.phase_shape, rf.time_shape))[rows]
+    _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    for number, row in enumerate(rows[first]):
+        own = index.reshape(-1) == number
+        time, value = _strongest(*_pulse_shape(seq, int(row)), most)
+        scale = rf.amplitude[rows[own]] * np.exp(1j * rf.phase[rows[own]])
+        begins.append(np.repeat(seq.block_start[blocks[own]], len(time) + 2))
+        times.append((rf.delay[rows[own], None] + np.pad(time, 1, "edge")).ravel())
+        values.append((scale[:, None] * np.pad(value, 1, constant_values=np.nan)).ravel())
     begin, time, value = (np.concatenate(parts) for parts in (begins, times, values))
     order = np.argsort(begin, kind="stable")
     return (begin + time)[order], value[order]
@@ -136,8 +139,16 @@ def _rf(seq: SeqFile, blocks: Array) -> tuple[Array, Array]:
 def pulse(seq: SeqFile, row: int) -> tuple[Array, Array]:
     """Return times from the block's start [s] and the complex envelope [Hz] of one RF event.
 
-    It is given at its samples, or where they are more than 2000, at the corners of its shapes and 2000 times between.
     The phase offset is part of it; the frequency offset is not.
+    """
+    time, value = _pulse_shape(seq, row)
+    return seq.rf.delay[row] + time, seq.rf.amplitude[row] * np.exp(1j * seq.rf.phase[row]) * value
+
+
+def _pulse_shape(seq: SeqFile, row: int) -> tuple[Array, Array]:
+    """Return times since the end of the delay [s] and the relative complex envelope of one RF event.
+
+    It is given at its samples, or where they are more than 2000, at the corners of its shapes and 2000 times between.
     """
     rf = seq.rf
     shapes = [seq.shapes[one[row]] for one in (rf.magnitude, rf.phase_shape, rf.time_shape) if one[row] != NONE]
@@ -145,13 +156,10 @@ def pulse(seq: SeqFile, row: int) -> tuple[Array, Array]:
     index = np.linspace(0, last, min(last + 1, _RF_POINTS))
     if last >= _RF_POINTS:
         index = np.unique(np.concatenate([index, *(shape.index for shape in shapes)]))
-    raster = seq.rasters["RadiofrequencyRasterTime"]
-    time = (index + 0.5) * raster
-    if rf.time_shape[row] != NONE:
-        time = seq.shapes[rf.time_shape[row]].at(index) * raster
+    timed = rf.time_shape[row] != NONE
+    time = seq.rasters["RadiofrequencyRasterTime"] * (shapes[-1].at(index) if timed else index + 0.5)
     turns = 0.0 if rf.phase_shape[row] == NONE else seq.shapes[rf.phase_shape[row]].at(index)
-    phase = 2 * np.pi * turns + rf.phase[row]
-    return rf.delay[row] + time, rf.amplitude[row] * shapes[0].at(index) * np.exp(1j * phase)
+    return time, shapes[0].at(index) * np.exp(2j * np.pi * turns)
 
 
 def _strongest(time: Array, value: Array, most: int) -> tuple[Array, Array]:

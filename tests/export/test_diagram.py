@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,17 @@ import pytest
 
 from pulsetwin.errors import ProtocolError
 from pulsetwin.export.diagram import diagram
-from pulsetwin.export.diagram_rows import BINS, envelope
-from pulsetwin.export.diagram_window import window_of_repetition, window_of_time
+from pulsetwin.export.diagram_kspace import kspace
+from pulsetwin.export.diagram_rows import BINS, content, envelope, joined
+from pulsetwin.export.diagram_window import window_of_blocks, window_of_repetition, window_of_time
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.readouts import played_readouts
 from pulsetwin.sequences.seqfile import read_seq
-from pulsetwin.sequences.waveforms import waveforms
+from pulsetwin.sequences.waveforms import _strongest, pulse, waveforms
 from tests.sequences import made
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "data"
+EPI = EXAMPLES / "pulseq_epi" / "ramp_epi_pe_plus.seq"
 
 
 @pytest.mark.parametrize("name", ["pulseq_epi/ramp_epi_pe_plus", "pulseq_epi/basic_epi_pe_none", "pulseq_se/image"])
@@ -96,6 +99,72 @@ def test_long_curves_keep_their_extremes():
     for start, stop in itertools.pairwise([*np.linspace(0, 1, BINS + 1)[:-1], 1.1]):
         inside, kept = (value[(when >= start) & (when < stop)], curve[(few >= start) & (few < stop)])
         assert (kept[0], kept.min(), kept.max(), kept[-1]) == (inside[0], inside.min(), inside.max(), inside[-1])
+
+
+def lines(axes, style):
+    return sorted(float(line.get_ydata()[0]) for line in axes.lines if line.get_linestyle() == style)
+
+
+def test_limits_are_dashed_lines_or_told_where_they_are_far():
+    scanner = replace(Scanner.preset("siemens-prisma"), max_gradient=20e-3, max_b1=3e-6)
+    rows = diagram(read_seq(EPI), scanner=scanner).subfigs[0].axes
+    assert lines(rows[0], "--") == [pytest.approx(3)]
+    assert lines(rows[2], "--") == [pytest.approx(-20), pytest.approx(20)]
+    rows = diagram(read_seq(EPI), scanner=replace(scanner, max_gradient=5.0)).subfigs[0].axes
+    assert lines(rows[2], "--") == []
+    assert "limit\n5e+03 mT/m" in [text.get_text() for text in rows[2].texts]
+    assert not any(lines(axes, "--") for axes in diagram(read_seq(EPI)).subfigs[0].axes)
+
+
+def test_the_range_that_is_asked_for_is_drawn():
+    seq = read_seq(EPI)
+    window = window_of_blocks(seq, 20, 25)
+    figure = diagram(seq, window=window)
+    low, high = figure.subfigs[0].axes[0].get_xlim()
+    assert 1e3 * window.stop < high < 1.02 * 1e3 * window.stop
+    assert 0.98 * 1e3 * window.start < low < 1e3 * window.start
+    assert "blocks 20 to 25" in figure.get_suptitle()
+
+
+def test_curves_are_those_of_pypulseq(tmp_path):
+    """Gradients at any time, and the RF where it is largest, of a whole scan with RF spoiling and rotating arms."""
+    sequence = made.gradient_echo(4, 3)
+    seq = read_seq(made.write(sequence, tmp_path / "a.seq", "1.5.0"))
+    shown = content(seq, window_of_time(seq, 0, seq.duration))
+    theirs = sequence.waveforms_and_times(append_RF=True)[0]
+    when = np.random.default_rng(1).uniform(0, seq.duration, 500)
+    for row, wave in zip(shown.rows[2:], theirs[:3], strict=True):
+        wanted = 1e3 * np.interp(when, wave[0].real, wave[1].real) / 42.576e6
+        assert np.allclose(np.interp(when, row.time, row.value), wanted, atol=1e-6 * np.abs(row.value).max())
+    assert shown.rows[0].value.max() == pytest.approx(1e6 * np.abs(theirs[3][1]).max() / 42.576e6)
+
+
+def test_of_many_pulses_each_keeps_its_peak(tmp_path):
+    seq = read_seq(made.write(made.spin_echo(3), tmp_path / "a.seq", "1.5.0"))
+    waves = waveforms(seq, 0.0, seq.duration)
+    few = _strongest(*pulse(seq, 0), 10)
+    assert len(few[0]) <= 10
+    assert np.abs(few[1]).max() == np.abs(pulse(seq, 0)[1]).max() == pytest.approx(seq.rf.amplitude[0], rel=1e-6)
+    assert np.isnan(waves.rf).sum() == 2 * 6
+
+
+def test_the_window_is_marked_in_k_space_unless_it_is_all(tmp_path):
+    seq = read_seq(made.write(made.gradient_echo(8, 8), tmp_path / "a.seq", "1.5.0"))
+    played = played_readouts(seq)
+    one = kspace(played, window_of_repetition(seq, played, 3))
+    assert (one.positions.shape, one.order[one.marked].tolist(), one.axes) == ((64, 1, 3), [2], (1, 2))
+    every = kspace(played, window_of_time(seq, 0, seq.duration))
+    assert not np.any(every.marked)
+    arms = read_seq(made.write(made.spiral(4), tmp_path / "b.seq", "1.5.0"))
+    paths = kspace(played_readouts(arms), window_of_time(arms, 0, 8e-3), points=500)
+    assert (len(paths.positions), paths.marked.tolist(), paths.axes) == (4, [True, False, False, False], (0, 1))
+    assert paths.positions.shape[1] <= 500 // 4 + 2
+
+
+def test_acquisitions_without_a_visible_gap_are_one():
+    spans = np.array([[0, 1], [1.05, 2], [2.5, 3.0]])
+    assert joined(spans, 0.1).tolist() == [[0, 2], [2.5, 3]]
+    assert joined(spans[:0], 0.1).shape == (0, 2)
 
 
 def test_empty_windows_are_refused(tmp_path):
