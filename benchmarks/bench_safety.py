@@ -1,6 +1,7 @@
 """Nerve stimulation and the whole check beside pypulseq, same sequences, same process.
 
-Run as `python -m benchmarks.bench_safety` with OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1: numpy's threads wait busily, which counts as pypulseq's CPU time.
+Run as `python -m benchmarks.bench_safety` with OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1: numpy's threads wait busily,
+which counts as pypulseq's CPU time.
 
 Nerve stimulation: `nerve_peak` beside `calculate_pns` with the same coefficients, on spoiled 3D gradient echoes of a
 few seconds, as pypulseq takes minutes for a whole scan; ours also on the whole scan of 100k blocks. Prints CPU seconds,

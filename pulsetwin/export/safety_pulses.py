@@ -23,7 +23,7 @@ def pulse_findings(seq: SeqFile, scanner: Scanner) -> list[Finding]:
         return []
     delay, late = rf.delay[row], rf.delay[row] + rf.duration[row] + scanner.rf_ringdown_time - seq.block_duration
     samples = np.array([shape.num_samples for shape in seq.shapes])[rf.magnitude[row]]
-    # several interpreters of Siemens played block pulses of two samples with times of their own too short or too long
+    # several interpreters of Siemens played block pulses of two samples with times of their own with wrong durations
     sparse = has & (rf.time_shape[row] != NONE) & (samples < _FEW_SAMPLES) & (scanner.vendor.lower() == "siemens")
     return [
         *at_blocks(
@@ -45,7 +45,8 @@ def pulse_findings(seq: SeqFile, scanner: Scanner) -> list[Finding]:
         ),
         *at_blocks(
             seq, sparse, WARNING, "rf-samples",
-            "a pulse of few samples at own times, which several interpreters play too short: sample it densely",
+            "a pulse of few samples at own times, which several interpreters play with a wrong duration: sample it "
+            "densely",
             samples, _FEW_SAMPLES, "samples", among=has & (rf.time_shape[row] != NONE), at_least=True,
         ),
         *_shapes(seq, row, has),
