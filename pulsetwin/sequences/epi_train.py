@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pypulseq as pp
@@ -140,20 +140,29 @@ def add_lines(
     measured
         Whether the receiver is on.
     """
+    reads = [_known(seq, read, 1.0) for read in train.reads]
+    played = replace(train, blips=tuple(_known(seq, blip, direction) for blip in train.blips)) if direction else train
     for number, at in enumerate(lines):
         reverse = number % 2
-        events = [train.reads[reverse]]
+        events = [reads[reverse]]
         if measured:
             called = {"LIN": at} if direction else {"LIN": central, "AVG": number}
             events += [train.line.adc, *set_labels(**called, SEG=reverse, REV=reverse)]
-        blip = train.blip(number, len(lines))
-        blips = [pp.scale_grad(blip, direction)] if direction and len(lines) > 1 else []
+        blips = [played.blip(number, len(lines))] if direction and len(lines) > 1 else []
         if not train.gap:
             seq.add_block(*events, *blips)
             continue
         seq.add_block(*events)
         if number < len(lines) - 1:
             seq.add_block(*blips, pp.make_delay(train.gap))
+
+
+def _known(seq: pp.Sequence, gradient: Any, factor: float) -> Any:
+    """Return a gradient times a factor that the sequence knows, so that its shape is not stored anew in each block."""
+    scaled = pp.scale_grad(gradient, factor)
+    number = seq.register_grad_event(scaled)
+    scaled.id = number[0] if isinstance(number, tuple) else number
+    return scaled
 
 
 def _both_ways(one: Line) -> tuple[Any, Any]:

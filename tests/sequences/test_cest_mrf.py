@@ -118,6 +118,31 @@ def test_phases_and_times_of_a_spin_lock_train():
     assert tip == pytest.approx(np.rad2deg(np.arctan(2 / (3 * PRISMA.field_strength))), rel=1e-6)
 
 
+def test_the_pulses_of_the_published_spin_lock_protocol():
+    """Amplitudes [Hz], frequency [Hz] and phases [rad] of the first pulses of pulseq-cest's 13-spin-lock protocol."""
+    scanner = dataclasses.replace(PRISMA, field_strength=3.0, gamma=42.5764e6)
+    blocks = saturation(Protocol(), 2e-6, 3.0, 2.5, scanner)
+    pulses = [block[0] for block in blocks if block[0].type == "rf"]
+    assert len(pulses) == 39
+    assert [float(f"{abs(rf.signal[0]):.6g}") for rf in pulses[:3]] == [34.8022, 85.1528, 34.8022]
+    assert [float(f"{rf.freq_offset:.6g}") for rf in pulses[:3]] == [0, 383.188, 0]
+    published = [-0.698132, 0.872665, 4.44629, 0.174533, 1.74533, 5.31895, 1.0472, 2.61799, 6.19162]
+    found = np.array([rf.phase_offset for rf in pulses[:9]])
+    assert np.abs(np.angle(np.exp(1j * (found - published)))).max() < 5e-6  # of six digits
+
+
+@pytest.mark.parametrize("name", ["cest_larg_3t", "cest_amide_3t", "cest_semisolid_mt_3t"])
+def test_clinical_protocols(name, tmp_path):
+    values = tomllib.loads((PROTOCOLS / f"{name}.toml").read_text())["cest_mrf"]
+    protocol = dataclasses.replace(protocol_from(Protocol, values, name), matrix=(16, 16, 3), bandwidth=2000.0)
+    seq = build(protocol, PRISMA)
+    assert seq.definitions["n_pulses"] == [0] + [13] * 30
+    hertz = {round(offset * 127.7292) for offset in seq.definitions["offsets_ppm"]}
+    assert hertz == {"cest_larg_3t": {383}, "cest_amide_3t": {447}}.get(name, {1022, 766, 1277, 1788})
+    assert np.allclose(np.sum(seq.definitions["B1pa"]), 56.1)
+    assert not errors(seq, tmp_path / "cest.seq", PRISMA)
+
+
 def test_block_trains_are_a_wave_with_gaps():
     blocks = saturation(dataclasses.replace(TRAINS, saturation="block"), 2e-6, -3.7, 0.5, PRISMA)
     pulses = [block[0] for block in blocks if block[0].type == "rf"]
