@@ -10,7 +10,7 @@ from pulsetwin.sequences.readouts import PlayedReadouts
 _OFF_AXIS = 1e-3
 _FEW = 0.1
 _ROUNDS = 50
-_EXACT = 1e-6
+_EXACT, _GOOD = 1e-6, 5e-4
 _STILL = 0.1
 
 
@@ -97,7 +97,7 @@ def fit(label: Array, offset: Array) -> tuple[float, Array]:
     for _ in range(_ROUNDS):
         found = _least_squares(terms, values, weight)
         rest = values - terms @ found
-        if np.abs(rest).max() < _EXACT:
+        if np.abs(rest).max() < _GOOD:
             return float(found[0]), rest
         floor = max(floor / 2, _EXACT)
         weight = 1 / np.maximum(np.abs(rest), floor)

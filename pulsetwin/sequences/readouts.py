@@ -77,10 +77,9 @@ class PlayedReadouts:
             raise ShapeError(f"events have lengths {lengths.tolist()}: ask for the trajectory of one length at a time")
         blocks = self.block[events]
         keys = np.column_stack((self.seq.events[blocks, GX : ADC + 1], self.seq.rotation[blocks]))
-        _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+        first, index = _distinct(keys)
         shapes = _moments_during_adc(self.seq, blocks[first])
         middle = shapes[:, int(lengths[0]) // 2].copy()
-        index = index.reshape(-1)
         return Trajectory(shapes - middle[:, None], index, self.origin[events] + middle[index])
 
     def readouts(self, events: Array, samples: Samples) -> Readouts:
@@ -122,6 +121,19 @@ def played_readouts(seq: SeqFile) -> PlayedReadouts:
         excitation_time=np.concatenate((pulse.time, [np.nan]))[excitation],
         origin=before[block] - pulse.reference[last],
     )
+
+
+def _distinct(keys: Array) -> tuple[Array, Array]:
+    """Return where each distinct row of `keys`, int ``[row, column]``, comes first, and which of them each row is.
+
+    As `np.unique` along an axis, in their order, but column by column: sorting whole rows is ten times as slow.
+    """
+    index = np.zeros(len(keys), np.int64)
+    for column in keys.T:
+        place = column - column.min(initial=0)
+        number = index * (place.max(initial=0) + 1) + place
+        _, first, index = np.unique(number, return_index=True, return_inverse=True)
+    return first, index
 
 
 def _rotate(seq: SeqFile, blocks: Array, vectors: Array) -> Array:
@@ -180,10 +192,10 @@ class _Pulses:
 def _at_center(seq: SeqFile, block: Array, center: Array, function: Callable[..., Array]) -> Array:
     """Evaluate `moment_at` or `amplitude_at` at the centres of the pulses, ``[pulse, 3]``; each distinct case once."""
     keys = np.column_stack((seq.events[block, RF : GZ + 1], seq.rotation[block]))
-    _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    first, index = _distinct(keys)
     time = center[first, None]
     axes = [function(seq.gradients, seq.events[block[first], axis], time)[:, 0] for axis in range(GX, GZ + 1)]
-    return _rotate(seq, block[first], np.stack(axes, -1))[index.reshape(-1)]
+    return _rotate(seq, block[first], np.stack(axes, -1))[index]
 
 
 def _references(moment: Array, excites: Array) -> Array:
