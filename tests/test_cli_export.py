@@ -49,6 +49,14 @@ def test_siemens_converts_versions(tmp_path):
         assert read_seq(out).version == tuple(map(int, (version or "1.4.1").split(".")))
 
 
+def test_a_design_for_bruker_is_exported(tmp_path):
+    out, small = tmp_path / "flash.seq", ["matrix=16,16,1", "fov=0.03,0.03,1e-3", "bandwidth=1562.5", "dummies=2"]
+    chosen = [word for one in small for word in ("--set", one)]
+    assert cli.main(["design", "flash", "--scanner", "bruker-biospec-94", *chosen, "-o", str(out)]) == 0
+    assert run(out, "--target", "bruker", "-o", tmp_path / "flash_seq") == 0
+    assert len(read_seq(tmp_path / "flash_seq").adc) > 0
+
+
 def test_fov_and_name_of_files_that_lack_them(tmp_path, source, capsys):
     text = source.read_text().split("\n[SIGNATURE]")[0]
     bare = "\n".join(line for line in text.split("\n") if not line.startswith(("FOV", "Name")))

@@ -37,7 +37,7 @@ def _designed(options: argparse.Namespace, module: ModuleType) -> int:
     """Build, check and write a sequence."""
     writable(options.output, [options.protocol] if options.protocol else [], force=options.force)
     from pulsetwin import __version__
-    from pulsetwin.export.siemens import write_siemens
+    from pulsetwin.export.siemens import write_seq
     from pulsetwin.sequences.protocol import definitions, protocol_from
 
     values = _table(options.protocol, options.name) if options.protocol else {}
@@ -45,7 +45,7 @@ def _designed(options: argparse.Namespace, module: ModuleType) -> int:
     protocol = protocol_from(module.Protocol, {**values, **_assigned(options.set)}, source)
     played_by = scanner(options.scanner)
     sequence = module.build(protocol, played_by)
-    write_siemens(
+    write_seq(
         sequence, options.output, scanner=played_by, definitions=definitions(protocol, options.name, __version__),
         force=options.force, unsafe=options.unsafe,
     )  # fmt: skip

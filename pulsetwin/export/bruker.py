@@ -18,7 +18,7 @@ import numpy as np
 
 from pulsetwin.atomic import atomic_file, require_writable
 from pulsetwin.errors import ProtocolError
-from pulsetwin.export.bruker_findings import MENDED, REPORTED, bruker_findings, left_out
+from pulsetwin.export.bruker_findings import MENDED, MOST_BLOCKS, REPORTED, bruker_findings, left_out
 from pulsetwin.export.bruker_index import index_table
 from pulsetwin.export.bruker_pulses import REFERENCE_B1
 from pulsetwin.export.findings import CheckReport
@@ -99,15 +99,19 @@ def write_bruker(
     target, table = bruker_path(path), index_path(path)
     for output in (target, table):
         require_writable(output, force=force)
+    labelled = sequence if isinstance(sequence, SeqFile) else None
     if isinstance(sequence, SeqFile):
         sequence = stored_sequence(sequence, scanner)
     if not sequence.block_events:
         raise ProtocolError("the sequence holds no block: add one")
     larmor = 1e-6 * scanner.gamma * scanner.field_strength
     stated = stated_definitions(sequence, scanner, {**sequence.definitions, **(definitions or {})} | _rasters(sequence))
-    plain = _plain_blocks(sequence)
-    with atomic_file(table, force=force) as index, atomic_file(target, force=force) as text:
+    if labelled is None:
         labelled = _labelled(sequence, stated, larmor)
+    plain = _plain_blocks(sequence)
+    if len(plain.block_events) > MOST_BLOCKS:
+        _require_playable(labelled, f"{len(plain.block_events)} blocks are too many", scanner)
+    with atomic_file(table, force=force) as index, atomic_file(target, force=force) as text:
         try:
             packed: SeqFile | str = write_compared(plain, text, _PLAIN, stated, larmor)
         except ProtocolError as error:

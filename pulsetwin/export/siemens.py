@@ -86,8 +86,30 @@ def write_siemens(
     OutputExistsError
         If `path` exists and `force` is false.
     """
+    if scanner.vendor.lower() != "siemens":
+        raise ProtocolError(f"{scanner.name} is of {scanner.vendor}: this writes for Siemens; use that vendor's export")
+    return write_seq(
+        sequence, path, scanner=scanner, version=version, definitions=definitions, force=force, unsafe=unsafe
+    )
+
+
+def write_seq(
+    sequence: pypulseq.Sequence,
+    path: str | Path,
+    *,
+    scanner: Scanner,
+    version: str = "1.4.1",
+    definitions: Mapping[str, Any] | None = None,
+    force: bool = False,
+    unsafe: bool = False,
+) -> CheckReport:
+    """Write `sequence` for a scanner of any vendor, with the rasters and by the rules of `write_siemens`.
+
+    Such a file is for the twin, for sites with an interpreter of their own, and for `write_bruker`.
+    """
     target = _version(version)
-    _require_siemens(path, scanner)
+    if Path(path).suffix != ".seq":
+        raise ProtocolError(f"{path}: the scanner lists files that end in .seq; choose such a name")
     require_writable(path, force=force)
     _require_sequence(sequence, scanner)
     larmor = 1e-6 * scanner.gamma * scanner.field_strength
@@ -151,13 +173,6 @@ def _version(version: str) -> Version:
     if version not in _VERSIONS:
         raise ProtocolError(f"version {version!r} cannot be written: choose 1.4.1, or 1.5 where its interpreter runs")
     return _VERSIONS[version]
-
-
-def _require_siemens(path: str | Path, scanner: Scanner) -> None:
-    if scanner.vendor.lower() != "siemens":
-        raise ProtocolError(f"{scanner.name} is of {scanner.vendor}: this writes for Siemens; use that vendor's export")
-    if Path(path).suffix != ".seq":
-        raise ProtocolError(f"{path}: the scanner lists files that end in .seq; choose such a name")
 
 
 def _require_sequence(sequence: pypulseq.Sequence, scanner: Scanner) -> None:
