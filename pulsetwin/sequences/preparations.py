@@ -164,10 +164,19 @@ def saturation(
     b1_error
         Range of relative B1 is 1 - `b1_error` to 1 + `b1_error`; below 1.
 
+    Raises
+    ------
+    ProtocolError
+        If the peak is more than the scanner has.
+
     References
     ----------
     Ogg et al. 1994, doi:10.1006/jmrb.1994.1048 (WET, whose angles follow from other aims).
     """
+    if peak_b1 > scanner.max_b1:
+        raise ProtocolError(
+            f"saturation: {1e6 * peak_b1:g} uT, {scanner.name} has {1e6 * scanner.max_b1:g} uT: give that"
+        )
     blocks: list[Block] = []
     nodes = 1 + b1_error * np.cos(math.pi * (np.arange(pulses) + 0.5) / pulses)
     for number, node in enumerate(nodes):

@@ -137,3 +137,5 @@ def test_what_cannot_be_is_refused():
         t2_preparation(0.1, 3.5e-3, 20e-6, 7e3, AREA, PRISMA, refocusings=5)
     with pytest.raises(ProtocolError, match=r"spoiler = 0\.1 ms is too short"):
         inversion(12.8e-3, 20e-6, 830.0, AREA, PRISMA, spoiler_duration=1e-4)
+    with pytest.raises(ProtocolError, match=r"30 uT, MAGNETOM Prisma has 24 uT"):
+        saturation(30e-6, AREA, PRISMA)
