@@ -117,7 +117,7 @@ def _amplitudes(gradients: Array, half: int, factor: int, line: Array) -> Array:
 
     The lines, in cycles per raster interval, undo what averaging over `factor` intervals weakens.
     """
-    coarse = gradients.reshape(3, -1, half, factor).mean(axis=3)
+    coarse = (gradients.reshape(3, -1, factor) @ np.full(factor, 1 / factor)).reshape(3, -1, half)
     windows = np.concatenate((coarse[:, :-1], coarse[:, 1:]), axis=2)
     weight = np.hanning(2 * half + 1)[:-1]
     return 2 / weight.sum() * np.abs(np.fft.rfft(windows * weight, 4 * half, axis=2)) / np.sinc(line * factor)

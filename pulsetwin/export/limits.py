@@ -6,6 +6,7 @@ import numpy as np
 
 from pulsetwin.export.findings import ERROR, PASSED, WARNING, Finding, at_blocks
 from pulsetwin.scanner import Scanner
+from pulsetwin.sequences.distinct import distinct_rows
 from pulsetwin.sequences.events import NONE, Array
 from pulsetwin.sequences.seqfile import GX, GZ, RF, SeqFile
 from pulsetwin.sequences.waveforms import corners
@@ -19,7 +20,7 @@ def amplitude_findings(seq: SeqFile, scanner: Scanner) -> tuple[list[Finding], d
     found: list[Finding] = []
     peaks: dict[str, float] = {}
     strength, slew = _played(seq, scanner.gamma)
-    distinct = _distinct(seq)
+    distinct, _ = distinct_rows(np.column_stack((seq.events[:, GX : GZ + 1], seq.rotation)))
     for what, values, limit, unit, scale in (
         ("gradient", strength, scanner.max_gradient, "mT/m", 1e3),
         ("slew", slew, scanner.max_slew, "T/m/s", 1.0),
@@ -69,11 +70,11 @@ def _played(seq: SeqFile, gamma: float) -> tuple[Array, Array]:
     strength, slew = (np.append(values, 0.0)[events] / gamma for values in (peak, fastest))
     turned = np.nonzero(seq.rotation != NONE)[0]
     keys = np.column_stack((events[turned], seq.rotation[turned]))
-    _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    first, index = distinct_rows(keys)
     for number, block in enumerate(turned[first]):
         time, vector = corners(seq, int(block))
         if len(time):
-            same = turned[index.reshape(-1) == number]
+            same = turned[index == number]
             strength[same] = np.abs(vector).max(0) / gamma
             steep = np.isfinite(slew[block]).all()
             slew[same] = np.abs(_rates(time, vector)).max(0) / gamma if steep else np.inf
@@ -82,14 +83,6 @@ def _played(seq: SeqFile, gamma: float) -> tuple[Array, Array]:
 
 def _rates(time: Array, vector: Array) -> Array:
     return np.diff(vector, axis=0) / np.diff(time)[:, None] if len(time) > 1 else np.zeros((1, 3))
-
-
-def _distinct(seq: SeqFile) -> Array:
-    """Return the first block of each combination of gradients and rotation, int64 ``[combination]``."""
-    key, first = np.zeros(len(seq), np.int64), np.zeros(0, np.int64)
-    for column in (*seq.events[:, GX : GZ + 1].T, seq.rotation):
-        _, first, key = np.unique(key * (column.max() + 2) + column + 1, return_index=True, return_inverse=True)
-    return first
 
 
 def _vector_peak(seq: SeqFile, first: Array, values: Array, what: str, gamma: float) -> tuple[float, int]:

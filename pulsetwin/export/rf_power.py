@@ -13,6 +13,7 @@ import numpy as np
 
 from pulsetwin.export.findings import TOLD, Finding
 from pulsetwin.scanner import Scanner
+from pulsetwin.sequences.distinct import distinct_rows
 from pulsetwin.sequences.events import NONE, Array
 from pulsetwin.sequences.seqfile import RF, SeqFile
 
@@ -196,10 +197,7 @@ def _shape_energy(seq: SeqFile, magnitude_row: int, time_row: int) -> tuple[Arra
 def _cumulative_energy(seq: SeqFile, blocks: Array) -> tuple[Array, Array]:
     """Return times since the sequence's start [s] and the energy played until then [Hz], both ``[node]``."""
     row = seq.events[blocks, RF]
-    _, first, kind = np.unique(
-        np.column_stack((seq.rf.magnitude[row], seq.rf.time_shape[row])), axis=0, return_index=True, return_inverse=True
-    )
-    kind = kind.reshape(-1)
+    first, kind = distinct_rows(np.column_stack((seq.rf.magnitude[row], seq.rf.time_shape[row])))
     times, gains = [], []
     for number, where in enumerate(first):
         time, energy = _shape_energy(seq, int(seq.rf.magnitude[row[where]]), int(seq.rf.time_shape[row[where]]))
