@@ -16,6 +16,7 @@ from pulsetwin.export.siemens import write_siemens
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.seqfile import read_seq
 from tests.export import bruker_cases as cases
+from tests.export.siemens_cases import read_by_pypulseq
 
 
 def write(seq, path, **options):
@@ -39,6 +40,23 @@ def test_the_interpreter_loads_what_was_designed(tmp_path):
             check_pulse(loaded, row[2], block.rf)
         if block.adc is not None:
             check_acquisition(loaded, row[6], block.adc)
+
+
+def test_pypulseq_reads_the_same(tmp_path):
+    asked = cases.gradient_echo()
+    write(asked, tmp_path / "gre")
+    read = read_by_pypulseq(tmp_path / "gre", cases.SYSTEM)
+    played = [block for block in map(asked.get_block, asked.block_events) if block.block_duration]
+    for before, after in zip(played, map(read.get_block, read.block_events), strict=True):
+        if before.rf is not None:
+            np.testing.assert_allclose(after.rf.signal, before.rf.signal, rtol=0, atol=1e-4)
+            check_phase(after.rf.phase_offset, before.rf.phase_offset)
+        for axis in ("gx", "gy", "gz"):
+            gradients = getattr(before, axis), getattr(after, axis)
+            assert (gradients[0] is None) == (gradients[1] is None)
+            if gradients[0] is not None:
+                assert gradients[1].area == pytest.approx(gradients[0].area, rel=1e-6, abs=1e-6)
+        assert (after.adc.num_samples if after.adc else 0) == (before.adc.num_samples if before.adc else 0)
 
 
 def check_trapezoid(loaded, event, asked):
