@@ -166,20 +166,13 @@ def _plan(seq: pp.Sequence, p: Protocol, scanner: Scanner) -> _Plan:
     after_inversion = rest("ti", p.ti, inverted.after + train.centre, raster)
     before_inversion = rest("inversion_gap", p.inversion_gap, lasting + inverted.duration + after_inversion, raster)
     between = rest("gap", p.gap, lasting, raster)
-    plan = _Plan(
-        _known(seq, prepared),
-        _known(seq, inverted),
-        train,
-        before_first,
-        before_inversion,
-        after_inversion,
-        between,
-        0.0,
-    )
+    pauses = (before_first, before_inversion, after_inversion, between, 0.0)
+    plan = _Plan(_known(seq, prepared), _known(seq, inverted), train, *pauses)
     return replace(plan, at_end=rest("tr", p.tr, plan.starts(p.train)[-1] + lasting, raster))
 
 
 def _known(seq: pp.Sequence, preparation: Preparation) -> Preparation:
+    """Return a preparation with its events registered."""
     blocks = tuple(tuple(registered(seq, event) for event in block) for block in preparation.blocks)
     return replace(preparation, blocks=blocks)
 

@@ -64,6 +64,7 @@ def test_durations_and_centre(name, scanner):
     start, rf = played(preparation, scanner)[-1]
     assert start + rf.center == pytest.approx(preparation.before, abs=1e-9)
     assert np.abs(rf.signal).max() <= scanner.max_b1 * scanner.gamma
+    assert np.allclose(rf.t, (np.arange(len(rf.signal)) + 0.5) * 1e-6, atol=1e-12)  # no shape of times, which misplays
     areas = [one.area for blocks in preparation.blocks for one in blocks if one.type == "trap"]
     assert min(np.abs(areas)) == pytest.approx(AREA)
 
