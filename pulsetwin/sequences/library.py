@@ -9,8 +9,8 @@ from types import ModuleType
 from pulsetwin.errors import ProtocolError
 
 NAMES = (
-    "afi", "bssfp", "cest_mrf", "epi", "flash", "mprage", "multi_echo", "qalas", "radial", "rare", "raser",
-    "saturation_recovery", "spiral", "ute", "wasabi",
+    "afi", "b1_turbo_flash", "bssfp", "cest_mrf", "epi", "flash", "mprage", "multi_echo", "qalas", "radial", "rare",
+    "raser", "saturation_recovery", "spiral", "ute", "wasabi",
 )  # fmt: skip
 
 
