@@ -177,7 +177,7 @@ def _draw_adc(axes: Axes, shown: Content, scale: float) -> None:
     """Draw the acquisitions; beside a single one, its labels."""
     adc = joined(shown.adc, (shown.window.stop - shown.window.start) / _PIXELS)
     spans = np.column_stack((adc[:, 0], np.diff(adc, axis=1))) * scale
-    axes.broken_barh(spans.tolist(), (0, 1), facecolor=COLORS["ADC"], alpha=0.8, linewidth=0)
+    axes.broken_barh(spans.tolist(), (0, 1), color=COLORS["ADC"], alpha=0.8, linewidth=0.3, snap=False)
     axes.set_ylim(-0.1, 1.3)
     axes.set_yticks([])
     axes.set_ylabel("ADC", rotation=0, ha="right", va="center")

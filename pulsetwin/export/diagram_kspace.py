@@ -84,7 +84,7 @@ def kspace(played: PlayedReadouts, window: Window, *, points: int = _MOST_POINTS
     axes = np.nonzero(moves | steps)[0].tolist()
     if len(axes) == 1:
         axes.append((axes[0] + 1) % 3)
-    title = "k-space at the left" if alone else "k-space" if excited else "k since each acquisition's start"
+    title = "k-space of this range" if alone else "k-space" if excited else "k since each acquisition's start"
     return _paths(title, trajectory, inside, tuple(axes), points)
 
 

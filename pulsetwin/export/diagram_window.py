@@ -93,9 +93,10 @@ def repetitions(seq: SeqFile, played: PlayedReadouts) -> Array:
     Where blocks set the label TRID, they begin repetitions. Else a repetition begins with the preparation of an
     excitation if there is one, or with the excitation. Preparations are the pulses of no kind (shape and length) that
     is ever followed by a readout before the next excitation. Where more than one excitation is prepared, a repetition
-    lasts from preparation to preparation, and where their kinds come in a cycle, as in 3D-QALAS, for the whole cycle.
-    Dummy scans begin no repetition. Sequences without pulses repeat after each readout that no other follows at once,
-    those without gradients during the readouts, such as simulated CEST, with the first pulse after a readout.
+    lasts from preparation to preparation, and where their kinds come in a cycle, as in 3D-QALAS, for the whole cycle;
+    so it does where the intervals between the excitations of a slice come in a cycle, as in AFI. Dummy scans begin no
+    repetition. Sequences without pulses repeat after each readout that no other follows at once, those without
+    gradients during the readouts, such as simulated CEST, with the first pulse after a readout.
     """
     readouts = played.block[played.flags["imaging"]]
     if not len(readouts):
@@ -116,8 +117,10 @@ def repetitions(seq: SeqFile, played: PlayedReadouts) -> Array:
     begin, prepared = _beginnings(use, kinds, next_readout)
     if prepared.sum() > 1:
         begin = begin[prepared]
-        begin = begin[:: _cycle(kinds[begin])]
-    return pulses[begin]
+        return pulses[begin[:: _cycle(kinds[begin])]]
+    begin = pulses[begin]
+    one_slice = len(np.unique(seq.rf.freq[seq.events[begin, RF]])) == 1
+    return begin[:: _cycle(np.rint(1e6 * np.diff(seq.block_start[begin])))] if one_slice else begin
 
 
 def _marked(seq: SeqFile) -> Array:

@@ -66,6 +66,23 @@ def test_preparations_that_take_turns_make_one_repetition(tmp_path, version):
     assert when[0] == pytest.approx(protocol.tr, abs=1e-3)
 
 
+def test_intervals_that_take_turns_make_one_repetition_but_not_of_slices(tmp_path):
+    """Pulses 1 and 5 ms apart by turns: pairs, unless they excite two slices."""
+    rf = "1 500 1 0 0 1 10 0 0 0 0 e\n2 500 1 0 0 1 10 0 0 700 0 e\n"
+    path, found = tmp_path / "a.seq", []
+    for second in (1, 2):
+        blocks = "".join(
+            f"{4 * n + 1} 10 1 0 0 0 0 0\n{4 * n + 2} 90 0 1 0 0 1 0\n"
+            f"{4 * n + 3} 10 {second} 0 0 0 0 0\n{4 * n + 4} 490 0 1 0 0 1 0\n"
+            for n in range(5)
+        )
+        trap, adc = "1 100000 50 500 50 20\n", "1 4 10000 100 0 0 0 0 0\n"
+        path.write_text(made.text("1.5.0", blocks, rf=rf, trap=trap, adc=adc, shapes=BLOCK))
+        found.append(begins(read_seq(path)))
+    assert np.allclose(found[0], 6e-3 * np.arange(5))
+    assert np.allclose(found[1], np.sort([6e-3 * np.arange(5), 6e-3 * np.arange(5) + 1e-3], axis=None))
+
+
 @pytest.mark.parametrize(
     ("build", "protocol", "readouts"),
     [
