@@ -186,8 +186,8 @@ def _labels(seq: SeqFile) -> list[Finding]:
         bad = (value < 0) | (value > largest)
         found += at_blocks(seq, bad, ERROR, "label-range", f"label {name} is out of range", value, largest)
         set_at = _blocks_with(seq, name, is_set=True)
-        if not np.any(set_at[: first_adc + 1]):
-            found.append(Finding(WARNING, "label-start", f"label {name} is not set before the first acquisition"))
+        late = (np.arange(len(seq)) == first_adc) & ~np.any(set_at[: first_adc + 1])
+        found += at_blocks(seq, late, WARNING, "label-start", f"label {name} is not set before the first acquisition")
         counted = _blocks_with(seq, name, is_set=False) & (name not in _COUNTERS)
         found += at_blocks(seq, counted, ERROR, "label-flag", f"flag {name} is incremented: set it instead")
     return found

@@ -117,7 +117,7 @@ PLAYED = [
     Spoilt("a label is negative", spoil.label(READ_AT, "SLC", -5, "LABELINC"), "label-range", READ_AT),
     Spoilt("a flag is 5", spoil.label(READ_AT, "NAV", 5), "label-range", READ_AT),
     Spoilt("a flag is counted", spoil.label(READ_AT, "NAV", 1, "LABELINC"), "label-flag", READ_AT),
-    Spoilt("a label is set to 0 nowhere", never_set, "label-start", None, WARNING),
+    Spoilt("a label is set to 0 nowhere", never_set, "label-start", block_of(0, READ), WARNING),
     Spoilt("LIN is that of another line", spoil.label(READ_AT, "LIN", 6), "label-LIN", READ_AT),
     Spoilt("Gy is that of another line", spoil.event(PRE_AT, "GY", {1: 10256.4}), "label-LIN", READ_AT),
     Spoilt("Gy lies between two lines", spoil.event(PRE_AT, "GY", {1: 800.0}), "label-LIN", READ_AT, WARNING),
