@@ -7,6 +7,7 @@ RF raster, where a run of equal samples is a number too.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,8 +110,10 @@ def gauss_pulse(b1: float, duration: float, frequency: float, phase: float, scan
 def crusher(cycles: float, protocol: Any, scanner: Scanner) -> Block:
     """Return a block of gradients along x, y and z that make `cycles` of phase across a voxel; none if that is 0."""
     areas = [cycles * count / fov for count, fov in zip(protocol.matrix, protocol.fov, strict=True)]
-    duration = least_duration(*areas, scanner=scanner)
-    return tuple(lobe(axis, area, duration, scanner) for axis, area in zip("xyz", areas, strict=True) if area)
+    share = 1 / math.sqrt(len(areas))  # so that the vector keeps the limits of an axis, for any orientation
+    each = replace(scanner, max_gradient=share * scanner.max_gradient, max_slew=share * scanner.max_slew)
+    duration = least_duration(*areas, scanner=each)
+    return tuple(lobe(axis, area, duration, each) for axis, area in zip("xyz", areas, strict=True) if area)
 
 
 def _train(p: Any, b1: float, frequency: float, count: int, scanner: Scanner) -> list[Block]:

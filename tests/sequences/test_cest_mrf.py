@@ -12,7 +12,7 @@ import pytest
 from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.cest_mrf import Protocol, build, schedule
-from pulsetwin.sequences.cest_saturation import gauss_pulse, saturation
+from pulsetwin.sequences.cest_saturation import crusher, gauss_pulse, saturation
 from pulsetwin.sequences.protocol import protocol_from
 from pulsetwin.sequences.seqfile import ADC, EXT, RF, read_seq
 from tests.conftest import ROOT
@@ -159,6 +159,16 @@ def test_gauss_pulses_have_the_power_that_was_asked_for():
     assert math.sqrt(np.mean(np.abs(rf.signal) ** 2)) / PRISMA.gamma == pytest.approx(2e-6, rel=1e-9)
     assert rf.shape_dur == pytest.approx(0.05, abs=1e-9)
     assert len(rf.signal) <= 1000
+
+
+def test_the_crusher_makes_its_cycles_in_any_orientation():
+    protocol = Protocol(matrix=(64, 32, 16), fov=(0.2, 0.2, 0.1))
+    lobes = crusher(3.0, protocol, PRISMA)
+    assert [one.channel for one in lobes] == ["x", "y", "z"]
+    assert np.allclose([one.area for one in lobes], 3 * np.array([64 / 0.2, 32 / 0.2, 16 / 0.1]))
+    slew = np.linalg.norm([one.amplitude / one.rise_time for one in lobes]) / PRISMA.gamma
+    assert 0.5 * PRISMA.max_slew < slew <= PRISMA.max_slew
+    assert crusher(0.0, protocol, PRISMA) == ()
 
 
 @pytest.mark.parametrize("name", EDGE)
