@@ -9,6 +9,7 @@ from pulsetwin.sequences.readouts import PlayedReadouts
 
 _OFF_AXIS = 1e-3
 _FEW = 0.1
+_CHUNK = 2048
 _ROUNDS = 50
 _EXACT, _GOOD = 1e-6, 5e-4
 _STILL = 0.1
@@ -30,15 +31,16 @@ def middles(played: PlayedReadouts) -> tuple[Array, Array, Array]:
     count = len(played)
     middle, scatter, motion = np.zeros((count, 3)), np.zeros((count, 3, 3)), np.zeros((count, 3))
     for length in np.unique(played.num_samples):
-        events = np.nonzero(played.num_samples == length)[0]
-        path = played.trajectory(events)
-        about = path.shapes - path.shapes.mean(1, keepdims=True)
-        products = np.einsum("nsi,nsj->nij", about, about)
-        total = np.trace(products, axis1=1, axis2=2)[:, None, None]
-        products = np.divide(products, total, out=np.zeros_like(products), where=total > 1e-9)
-        middle[events] = path.offset
-        scatter[events] = products[path.shape_index]
-        motion[events] = (path.shapes[:, -1] - path.shapes[:, 0])[path.shape_index]
+        same = np.nonzero(played.num_samples == length)[0]
+        for events in np.split(same, range(_CHUNK, len(same), _CHUNK)):
+            path = played.trajectory(events)
+            about = path.shapes - path.shapes.mean(1, keepdims=True)
+            products = about.swapaxes(1, 2) @ about
+            total = np.trace(products, axis1=1, axis2=2)[:, None, None]
+            products = np.divide(products, total, out=np.zeros_like(products), where=total > 1e-9)
+            middle[events] = path.offset
+            scatter[events] = products[path.shape_index]
+            motion[events] = (path.shapes[:, -1] - path.shapes[:, 0])[path.shape_index]
     return middle, scatter, motion
 
 
