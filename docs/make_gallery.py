@@ -34,10 +34,10 @@ DPI, COLOURS = 80, 255
 INTRODUCTION = """# Gallery
 
 What `pulsetwin design` makes and `pulsetwin plot` draws: the first repetition that acquires, with the limits of the
-scanner as dashed lines, and the k-space of the scan, with this repetition's readouts in red, or of the repetition
-where it samples all of it. Each line below makes its
-sequence; settings that are not given have their defaults (`pulsetwin design NAME --help`). An ending `.html` instead of
-`.png` makes a page to zoom in. This page is made by `python docs/make_gallery.py`.
+scanner as dashed lines, and the k-space of the scan, with this repetition's readouts in red, or of the repetition where
+it samples all of it. Each line below makes its sequence; settings that are not given have their defaults (`pulsetwin
+design NAME --help`). An ending `.html` instead of `.png` makes a page to zoom in. This page is made by `python
+docs/make_gallery.py`.
 """
 
 

@@ -107,11 +107,8 @@ def write_summary(figure: SubFigure, facts: dict[str, Any]) -> None:
         )
     if facts.get("tr_ms"):
         rows.append(("TR", f"{facts['tr_ms']:.6g} ms"))
-    for key, name, unit in (
-        ("fov_mm", "field of view", " mm"),
-        ("matrix", "matrix", ""),
-        ("resolution_mm", "resolution", " mm"),
-    ):
+    encoded = (("fov_mm", "field of view", " mm"), ("matrix", "matrix", ""), ("resolution_mm", "resolution", " mm"))
+    for key, name, unit in encoded if facts["pulses"] else encoded[:1]:  # without a pulse, k has no origin
         values = facts.get(key, ())
         if any(values) and (key != "matrix" or None not in values):
             rows.append((name, " × ".join("–" if value is None else f"{value:.4g}" for value in values) + unit))
