@@ -28,6 +28,8 @@ _GRID, _FIELDS = 28, 16  # values of T1 and of B1 at which the search begins
 _SIGNS = np.array([[1, -1, 1, 1, 1], [1, 1, 1, 1, 1], [1, -1, -1, 1, 1]], float)
 _CLEAR = 9.0  # by how many variances of the noise signs must explain the data better than the usual ones
 _SWEEPS, _SETTLED = 20, 1e-7
+_NUDGE, _MOST = 1e-3, 0.7  # of ln T2: between the points of a slope, and the longest step
+Both = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Affine, Affine]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +192,7 @@ def plan(timing: QalasTiming, window: QalasTiming | QalasPulses) -> tuple[np.nda
     return np.array([*before, *after]), np.array(timing.flip_angles)
 
 
-def _looked_up(
-    timing: QalasTiming, ie: Callable[[Tensor, Tensor, Tensor], Tensor]
-) -> Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Affine, Affine]]:
+def _looked_up(timing: QalasTiming, ie: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Both:
     """Return the maps of an ideal T2 preparation and an inversion of known efficiency."""
 
     def both(t1: Tensor, t2: Tensor, b1: Tensor, offset: Tensor) -> tuple[Affine, Affine]:
@@ -203,23 +203,31 @@ def _looked_up(
 
 def _settled(
     data: np.ndarray, timing: QalasTiming, b1: np.ndarray, offset: np.ndarray,
-    both: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Affine, Affine]], window: QalasTiming | QalasPulses,
+    both: Both, window: QalasTiming | QalasPulses,
 ) -> Fitted:  # fmt: skip
     """Return the estimates for preparations that depend on T1 and T2, repeated until these no longer change."""
-    found, te = _ideal(data, timing, b1, None), timing.t2prep_te
+    found = _ideal(data, timing, b1, None)
     active = np.arange(len(data))
     for _ in range(_SWEEPS):
         t1, t2 = found.t1[active], found.t2[active]
-        place = (torch.from_numpy(value) for value in (t1, t2, b1[active], offset[active]))
-        (kept, made), inverted = ((a.numpy(), b.numpy()) for a, b in both(*place))
-        row = _search(data[active], timing, window, b1[active], np.stack(inverted, 1), False)
-        wanted = (row[:, kernel.PREPARED] - made) / row[:, kernel.BEFORE]
-        # T2 moves as in an ideal preparation, which is nearly parallel
-        swung = np.maximum(np.sin(0.5 * math.pi * b1[active]) ** 2, 1e-3)
-        new = _t2(np.exp(-te / t2) + (wanted - kept) / swung, te)
+        others = t1, b1[active], offset[active]
+        t2prep, inversion = _at(both, t2, *others)
+        row = _search(data[active], timing, window, b1[active], np.stack(inversion, 1), False)
+        before, left = row[:, kernel.BEFORE], t2prep[0] * row[:, kernel.BEFORE] + t2prep[1]
+        # a step of Newton in ln T2, towards what is found after the T2 preparation
+        kept, made = _at(both, t2 * math.exp(_NUDGE), *others)[0]
+        slope = np.maximum((kept * before + made - left) / _NUDGE, 1e-6)
+        step = np.clip((row[:, kernel.PREPARED] - left) / slope, -_MOST, _MOST)
+        new = np.clip(t2 * np.exp(step), *T2_RANGE)
         update = Fitted(row[:, kernel.T1], new, row[:, kernel.PD], row[:, kernel.EFFICIENCY], row[:, kernel.MISFIT])
         found = found.merged(update, active)
         active = active[(np.abs(update.t1 / t1 - 1) > _SETTLED) | (np.abs(new / t2 - 1) > _SETTLED)]
         if not len(active):
             break
     return found
+
+
+def _at(both: Both, t2: np.ndarray, t1: np.ndarray, b1: np.ndarray, offset: np.ndarray) -> list[list[np.ndarray]]:
+    """Return `both` of arrays."""
+    maps = both(*(torch.from_numpy(np.ascontiguousarray(value)) for value in (t1, t2, b1, offset)))
+    return [[part.numpy() for part in one] for one in maps]

@@ -85,11 +85,12 @@ class QalasTiming:
 
     @property
     def _events(self) -> tuple[tuple[str, float], ...]:
-        ends = [start + self.train_duration for start in self.train_starts]
+        # what follows a train may begin before its last echo spacing is over
+        last = (self.train_length - 1) * self.echo_spacing
         trains = [
-            (f"the {what} of train {number}", time)
-            for number, both in enumerate(zip(self.train_starts, ends, strict=True), 1)
-            for what, time in zip(("start", "end"), both, strict=True)
+            (f"the {what} excitation of train {number}", start + later)
+            for number, start in enumerate(self.train_starts, 1)
+            for what, later in (("first", 0.0), ("last", last))
         ]
         return (
             ("the T2 preparation", self.t2prep_start), ("the end of the T2 preparation", self.t2prep_end), *trains[:2],
