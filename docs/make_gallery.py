@@ -29,7 +29,7 @@ SETTINGS = {
     "rare": ("order=centric",),
     "ute": ("matrix=64,64,64", "spokes=4000"),
 }
-REPETITION = {"saturation_recovery": 8}
+REPETITION = {"b1_turbo_flash": 65, "saturation_recovery": 8}
 DPI, COLOURS = 80, 255
 INTRODUCTION = """# Gallery
 

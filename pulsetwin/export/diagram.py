@@ -210,5 +210,6 @@ def _dress(axes: Any, window: Window, scale: float, unit: str) -> None:
         one.grid(axis="x", color="0.92", linewidth=0.6)
         one.set_axisbelow(True)
     axes[-1].set_xlabel(f"time [{unit}]", fontsize=9)
+    axes[-1].ticklabel_format(axis="x", style="plain", useOffset=False)
     pad = 0.01 * (window.stop - window.start)
     axes[-1].set_xlim(scale * (window.start - pad), scale * (window.stop + pad))

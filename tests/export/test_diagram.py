@@ -124,6 +124,7 @@ def test_the_range_that_is_asked_for_is_drawn():
     assert 1e3 * window.stop < high < 1.02 * 1e3 * window.stop
     assert 0.98 * 1e3 * window.start < low < 1e3 * window.start
     assert "blocks 20 to 25" in figure.get_suptitle()
+    assert not figure.subfigs[0].axes[-1].xaxis.get_major_formatter().get_useOffset()
 
 
 def test_curves_are_those_of_pypulseq(tmp_path):
