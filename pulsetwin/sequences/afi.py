@@ -118,8 +118,10 @@ def _parts(p: Protocol, scanner: Scanner) -> tuple[GradientEcho, Any]:
     read = line(p.matrix[0], p.fov[0], p.bandwidth, p.oversampling, scanner)
     y, z = (count / 2 / fov for count, fov in zip(p.matrix[1:], p.fov[1:], strict=True))
     spoiler = p.spoiling * p.matrix[2] / p.fov[2]
-    prephase = least_duration(read.before, y, z, scanner=scanner)
-    rewind = least_duration(read.before, y, spoiler + z, scanner=scanner)
+    # there is time: weaker lobes stimulate nerves less
+    prephase = 2 * least_duration(read.before, y, z, scanner=scanner)
+    rewind = up(1.5 * least_duration(read.before, y, spoiler + z, scanner=scanner), scanner.block_raster)
     echo = GradientEcho(p.matrix, p.fov, pulse, read, prephase, rewind, (-read.before, spoiler), scanner)
     more = (p.ratio - 1) * spoiler
-    return echo, lobe("z", more, least_duration(more, scanner=scanner), scanner)
+    length = up(1.5 * least_duration(more, scanner=scanner), scanner.block_raster)
+    return echo, lobe("z", more, length, scanner)
