@@ -89,7 +89,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     p, rows = protocol, schedule(protocol)
     readouts = {angle: readout(p, angle, scanner) for angle in {row.flip_angle for row in rows}}
     crush = crusher(p.crushing, p, scanner)
-    seq, last = start(scanner), (p.shots - 1, len(rows) - 1)
+    seq, last = start(p, readouts[rows[0].flip_angle], scanner), (p.shots - 1, len(rows) - 1)
     for shot in range(p.shots):
         for number, row in enumerate(rows):
             blocks = saturation(p, row.b1, row.offset, row.saturation_time, scanner) + ([crush] if crush else [])

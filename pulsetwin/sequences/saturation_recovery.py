@@ -56,7 +56,8 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
         If a time is too short or a pulse too strong; what works is told.
     """
     p = protocol
-    snapshot, seq = readout(p, p.flip_angle, scanner), start(scanner)
+    snapshot = readout(p, p.flip_angle, scanner)
+    seq = start(p, snapshot, scanner)
     crush = spoiler(p.crushing * p.matrix[2] / p.fov[2] / 2, scanner)  # what a readout leaves must not be stored
     measured, realised = [], []
     for number, time in enumerate(p.recovery_times):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pypulseq as pp
@@ -18,6 +19,7 @@ from pulsetwin.sequences.checks import check_even
 from pulsetwin.sequences.epi_train import add_lines, add_navigators, set_labels, train
 from pulsetwin.sequences.gradient_echo import add_excitation, add_readout, add_rewinding, spoiled_echo
 from pulsetwin.sequences.hard_pulse import hard_pulse
+from pulsetwin.sequences.noise_scan import add_noise_scan
 from pulsetwin.sequences.protocol import setting
 from pulsetwin.sequences.rf_phase import spoiled_phase
 from pulsetwin.sequences.slice_pulse import slice_pulse
@@ -41,12 +43,15 @@ class Readout:
         From an excitation's centre to where k is 0, or to the first sample without encoding [s].
     centre
         From the start of the first shot to the excitation of the centre of k-space [s].
+    adc
+        Its acquisition.
     """
 
     add: Callable[[pp.Sequence, int, int], None]
     duration: float
     te: float
     centre: float
+    adc: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ class Settings:
     time_bandwidth: float = setting(4.0, "", "of the excitations", low=1, high=32)
     spoiling: float = setting(2.0, "", "cycles of phase across a voxel along z after each excitation", low=0, high=64)
     rf_spoiling: float = setting(math.radians(117), "rad", "increment of the RF phase's increment", low=0, high=7)
+    noise_samples: int = setting(0, "", "of a noise scan before all, at least", low=0, high=10**7)
     segments: int = setting(1, "", "epi: trains that share the lines of a partition", low=1, high=256)
     navigators: bool = setting(True, "", "epi: three echoes without phase encoding at the start of a shot")
     ramp_sampling: bool = setting(False, "", "epi: sample on the ramps")
@@ -107,10 +113,11 @@ def readout(settings: Settings, flip_angle: float, scanner: Scanner) -> Readout:
     return {"flash": _flash, "epi": _epi, "fid": _fid}[settings.readout](settings, flip_angle, scanner)
 
 
-def start(scanner: Scanner) -> pp.Sequence:
-    """Return a sequence whose labels are 0."""
+def start(settings: Settings, snapshot: Readout, scanner: Scanner) -> pp.Sequence:
+    """Return a sequence that begins with its labels, which are 0, and a noise scan."""
     seq = pp.Sequence(scanner.opts)
     seq.add_block(*set_labels(**dict.fromkeys(LABELS, 0)))
+    add_noise_scan(seq, snapshot.adc, settings.noise_samples, scanner)
     return seq
 
 
@@ -145,7 +152,7 @@ def _flash(p: Settings, flip_angle: float, scanner: Scanner) -> Readout:
 
     spacing = echo.duration + wait_te + wait
     duration = len(places) // p.shots * spacing
-    return Readout(add, duration, echo.te + wait_te, _centre(p, spacing, echo.pulse.centre))
+    return Readout(add, duration, echo.te + wait_te, _centre(p, spacing, echo.pulse.centre), echo.line.adc)
 
 
 def _epi(p: Settings, flip_angle: float, scanner: Scanner) -> Readout:
@@ -166,7 +173,8 @@ def _epi(p: Settings, flip_angle: float, scanner: Scanner) -> Readout:
 
     spacing = least + wait
     duration = len(places) // p.shots * spacing
-    return Readout(add, duration, parts.first + wait_te + central, _centre(p, spacing, parts.pulse.centre))
+    te, centre = parts.first + wait_te + central, _centre(p, spacing, parts.pulse.centre)
+    return Readout(add, duration, te, centre, parts.train.line.adc)
 
 
 def _epi_parts(p: Settings, flip_angle: float, scanner: Scanner) -> SimpleNamespace:
@@ -234,4 +242,4 @@ def _fid(p: Settings, flip_angle: float, scanner: Scanner) -> Readout:
         pause(seq, wait)
         seq.add_block(adc, pp.make_delay(read), *set_labels(SET=number))
 
-    return Readout(add, pulse + wait + read, least + wait, centre)
+    return Readout(add, pulse + wait + read, least + wait, centre, adc)

@@ -59,7 +59,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     """
     p, larmor = protocol, scanner.gamma * scanner.field_strength
     snapshot, crush = readout(p, p.flip_angle, scanner), crusher(p.crushing, p, scanner)
-    seq, offsets = start(scanner), [p.m0_offset, *p.offsets]
+    seq, offsets = start(p, snapshot, scanner), [p.m0_offset, *p.offsets]
     for number, offset in enumerate(offsets):
         pulse = constant_pulse(p.b1, p.pulse_duration, 1e-6 * offset * larmor, 0.0, scanner)
         for shot in range(p.shots):

@@ -30,7 +30,8 @@ KINDS = [
 def played(settings: Settings, scanner: Scanner = PRISMA, measurements: int = 2):
     """Return a sequence of a number of measurements without preparations, and its readout."""
     check_readout(settings)
-    seq, snapshot = start(scanner), readout(settings, 0.3, scanner)
+    snapshot = readout(settings, 0.3, scanner)
+    seq = start(settings, snapshot, scanner)
     for number in range(measurements):
         for shot in range(settings.shots):
             snapshot.add(seq, shot, number)
@@ -71,6 +72,14 @@ def test_places_times_and_labels(extra):
     earlier = excitation[shot[origin]].min() // snapshot.duration * snapshot.duration
     if settings.segments == 1:
         assert excitation[shot[origin]].min() - earlier == pytest.approx(snapshot.centre, abs=1e-9)
+
+
+def test_noise_comes_first():
+    seq, _ = played(Settings(matrix=(16, 16, 1), noise_samples=100), measurements=1)
+    labels = seq.evaluate_labels(evolution="adc")
+    assert np.array_equal(labels["NOISE"], [1] * 4 + [0] * 16)  # of 32 samples each
+    assert seq.get_block(2).rf is None
+    assert seq.get_block(2).gx is None
 
 
 def test_centric_order_moves_outwards_in_each_shot():

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import tomllib
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pulsetwin.errors import ProtocolError
+from pulsetwin.sequences.protocol import protocol_from
 from pulsetwin.sequences.seqfile import read_seq
 from pulsetwin.sequences.wasabi import Protocol, build
 from pulsetwin.sim.acquire import acquire
 from pulsetwin.sim.phantom_tissue import Tissue
 from pulsetwin.sim.phantoms import single_voxel
+from tests.conftest import ROOT
 from tests.sequences.nonlines import EDGE, PRISMA, Scanner, errors
 
 SMALL = {"matrix": (16, 16, 1), "offsets": (-1.0, 0.5), "m0_recovery": 0.5, "recovery": 0.2}
@@ -56,6 +61,14 @@ def test_times_labels_and_definitions(tmp_path):
     first = np.asarray(seq.calculate_kspace()[2]).reshape(3, 2, 8)[:, :, 0]  # of each shot
     assert np.allclose(np.diff(first.ravel())[1:], said["TR"], atol=1e-9)
     assert first[0, 1] - first[0, 0] == pytest.approx(said["TR"] + 0.3, abs=1e-9)
+
+
+def test_the_protocol_for_3_tesla(tmp_path):
+    values = tomllib.loads((ROOT / "examples" / "protocols" / "wasabi_3t.toml").read_text())["wasabi"]
+    protocol = replace(protocol_from(Protocol, values, "wasabi_3t"), matrix=(16, 16, 3), bandwidth=2000.0)
+    seq = build(protocol, PRISMA)
+    assert len(seq.definitions["offsets_ppm"]) == 32
+    assert not errors(seq, tmp_path / "wasabi.seq", PRISMA)
 
 
 def test_what_cannot_be_is_refused():
