@@ -13,6 +13,8 @@ from pulsetwin.errors import FileError, ProtocolError
 if TYPE_CHECKING:
     from types import ModuleType
 
+_SHOWN = 4  # numbers of a default that are told one by one
+
 
 def design(options: argparse.Namespace) -> int:
     """Design a sequence from its settings, check it and write it; or tell which there are."""
@@ -94,7 +96,8 @@ def _help(name: str, module: ModuleType) -> str:
 
 def _said(value: Any) -> str:
     if isinstance(value, tuple):
-        return ",".join(f"{part:g}" for part in value)
+        shown = [f"{part:g}" for part in value]
+        return ",".join(shown if len(shown) <= _SHOWN else [*shown[:2], "...", f"{shown[-1]} ({len(shown)})"])
     if value is None:
         return "least"
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)

@@ -48,10 +48,9 @@ def volume_lines(plan: Layout, coil_matrix: Tensor, progress: Progress = silent)
     """Read the lines of a volume, with a coefficient for each contrast."""
     values, cells = gather(plan, coil_matrix=coil_matrix, progress=progress)
     nx, ny, nz = plan.shape
-    contrast, _, kz, ky = (
-        torch.from_numpy(one) for one in np.unravel_index(cells, (len(plan.contrasts), plan.slices, nz, ny))
-    )
-    return Lines(values, kz, ky, one_hot(contrast, len(plan.contrasts)), (nz, ny, nx))
+    contrast, cell = np.divmod(cells, nz * ny)
+    kz, ky = (torch.from_numpy(one) for one in np.divmod(cell, ny))
+    return Lines(values, kz, ky, one_hot(torch.from_numpy(contrast), len(plan.contrasts)), (nz, ny, nx))
 
 
 def calibrated(lines: Lines) -> Sensitivities:
