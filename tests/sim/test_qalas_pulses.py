@@ -79,8 +79,8 @@ def test_gradients_through_the_tables(played):
     )
 
 
-@pytest.mark.parametrize(("t1", "t2", "b1"), [(0.85, 0.07, 1.0), (0.3, 0.02, 0.8)])
-def test_preparations_are_those_of_small_steps(t1, t2, b1):
+def test_preparations_are_those_of_small_steps():
+    t1, t2, b1 = 0.3, 0.02, 0.8
     seq = sequence(t2prep_te=0.03, gap=None, tr=None, inversion_gap=None, train=113, ti=None)
     line, timing = timeline_from_seq(as_seq_file(seq)), QalasTiming.from_definitions(as_seq_file(seq).definitions)
     spin = [torch.tensor([value], dtype=torch.float64) for value in (t1, t2, b1, 0.0)]
@@ -110,6 +110,7 @@ def test_fit_with_tables_is_exact_without_noise(played):
         assert np.abs(value / truth - 1).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_offsets_have_an_axis():
     seq = as_seq_file(sequence())
     pulses, timing = calibrate(seq, offsets=(-150.0, 150.0, 7)), QalasTiming.from_definitions(seq.definitions)
