@@ -10,13 +10,12 @@ import numpy as np
 import pypulseq as pp
 
 from pulsetwin.scanner import Scanner
-from pulsetwin.sequences.cartesian import least_duration, line, lobe
+from pulsetwin.sequences.cartesian import least_duration, line, lobe, set_labels
 from pulsetwin.sequences.checks import check_even
 from pulsetwin.sequences.describe_scan import describe
-from pulsetwin.sequences.epi_train import set_labels
 from pulsetwin.sequences.gradient_echo import GradientEcho, add_excitation, add_readout, add_rewinding
 from pulsetwin.sequences.hard_pulse import hard_pulse
-from pulsetwin.sequences.noise_scan import add_noise_scan
+from pulsetwin.sequences.noise_scan import begin_scan
 from pulsetwin.sequences.orderings import linear
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.rf_phase import within_turn
@@ -78,8 +77,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     long = short + max(whole((p.ratio - 1) * short, raster), pp.calc_duration(spoiler))
     waits = short - least, long - least - pp.calc_duration(spoiler)
     seq = pp.Sequence(scanner.opts)
-    seq.add_block(*set_labels(LIN=0, PAR=0, SET=0, NOISE=0))
-    add_noise_scan(seq, echo.line.adc, p.noise_samples, scanner)
+    begin_scan(seq, "LIN PAR SET", echo.line.adc, p.noise_samples, scanner)
     lines = [(line, partition) for line, partition in linear(np.ones(p.matrix[2:0:-1], bool)).tolist()]
     for number, measured in enumerate([None] * p.dummies + lines):
         where = measured or (p.matrix[1] // 2, p.matrix[2] // 2)

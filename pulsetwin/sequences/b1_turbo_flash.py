@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,11 @@ import pypulseq as pp
 
 from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
-from pulsetwin.sequences.cartesian import least_duration, lobe
+from pulsetwin.sequences.cartesian import least_duration, lobe, set_labels
 from pulsetwin.sequences.checks import check_even
 from pulsetwin.sequences.describe_scan import describe
-from pulsetwin.sequences.epi_train import set_labels
 from pulsetwin.sequences.gradient_echo import GradientEcho, add_excitation, add_readout, add_rewinding, spoiled_echo
-from pulsetwin.sequences.noise_scan import add_noise_scan
+from pulsetwin.sequences.noise_scan import begin_scan
 from pulsetwin.sequences.orderings import centric, interleaved
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.rf_phase import spoiled_phase
@@ -83,8 +82,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     wait = down(rest("tr", p.tr, p.slices * shot, raster) / p.slices, raster)
     lines = centric(np.ones((1, p.matrix[1]), bool))[:, 0].tolist()
     seq = pp.Sequence(scanner.opts)
-    seq.add_block(*set_labels(LIN=0, SLC=0, SET=0, NOISE=0))
-    add_noise_scan(seq, echo.line.adc, p.noise_samples, scanner)
+    begin_scan(seq, "LIN SLC SET", echo.line.adc, p.noise_samples, scanner)
     for which in [None] * p.dummies + [0, 1]:
         for number in interleaved(p.slices).tolist():
             place = position(number, p.slices, p.fov[2], p.slice_gap)
@@ -106,14 +104,11 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
 def _parts(p: Protocol, scanner: Scanner) -> tuple[GradientEcho, SlicePulse, Any]:
     """Return the repetition, the preparation and its crusher.
 
-    The gradients from pulse to pulse add up to whole cycles across the slice, so that nothing is left of what was
-    excited before: a small share of the preparation's transverse magnetisation would be large beside the echoes.
+    The crusher adds up to whole cycles across the slice too: a small share of the preparation's transverse
+    magnetisation would be large beside the echoes.
     """
     echo = spoiled_echo(p, scanner)
     before = echo.pulse.events[1].area - echo.pulse.after
-    spoiler = p.spoiling / p.fov[2] - before
-    rewind = max(echo.rewind, least_duration(spoiler, scanner=scanner))
-    echo = replace(echo, leaving=(0.0, spoiler), rewind=rewind)
     wide = p.preparation_width * p.fov[2]
     prepare = slice_pulse(
         p.preparation, wide, p.preparation_duration, p.preparation_time_bandwidth, "preparation", scanner

@@ -12,6 +12,8 @@ from pulsetwin.sequences.cartesian import labels, least_duration, line, lobe
 from pulsetwin.sequences.checks import check_even, check_slices
 from pulsetwin.sequences.describe_scan import describe
 from pulsetwin.sequences.gradient_echo import GradientEcho, add_excitation, add_readout, add_rewinding
+from pulsetwin.sequences.noise_scan import begin_scan
+from pulsetwin.sequences.orderings import interleaved
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.rf_phase import within_turn
 from pulsetwin.sequences.slice_pulse import position, scaled, slice_pulse
@@ -37,6 +39,7 @@ class Protocol:
     time_bandwidth: float = setting(3.0, "", "of the excitations", low=1, high=32)
     spoiling: float = setting(8.0, "", "cycles of phase across the slice after the last line", low=0, high=64)
     dummies: int = setting(40, "", "repetitions of each slice before the first that is measured", low=0, high=100000)
+    noise_samples: int = setting(0, "", "of a noise scan before all, at least", low=0, high=10**7)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -62,9 +65,9 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     p = protocol
     echo, begin, tr = _parts(p, scanner)
     seq = pp.Sequence(scanner.opts)
-    seq.add_block(*labels(0, 0, 0))
+    begin_scan(seq, "LIN PAR SLC", echo.line.adc, p.noise_samples, scanner)
     lines = [(number, partition) for partition in range(p.matrix[2]) for number in range(p.matrix[1])]
-    for slice_number in range(p.slices):
+    for slice_number in interleaved(p.slices).tolist():
         place = position(slice_number, p.slices, p.fov[2], p.slice_gap)
         _begin(seq, p, echo, begin, place)
         for repetition, measured in enumerate([None] * p.dummies + lines):

@@ -82,7 +82,12 @@ def least_duration(*areas: float, scanner: Scanner) -> float:
 
 def labels(*values: int) -> list[Any]:
     """Return the labels of a readout: line, partition, slice and echo, or the first of them."""
-    return [pp.make_label(name, "SET", value) for name, value in zip(COUNTERS, values, strict=False)]
+    return set_labels(**dict(zip(COUNTERS, values, strict=False)))
+
+
+def set_labels(**values: int) -> list[Any]:
+    """Return labels that set counters and flags to values."""
+    return [pp.make_label(name, "SET", value) for name, value in values.items()]
 
 
 def encoding(number: int, count: int, fov: float) -> float:

@@ -10,14 +10,18 @@ import pypulseq as pp
 
 from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
-from pulsetwin.sequences.cartesian import encoding, least_duration, lobe
+from pulsetwin.sequences.cartesian import encoding, least_duration, lobe, set_labels
 from pulsetwin.sequences.describe_scan import describe
-from pulsetwin.sequences.epi_train import add_lines, add_navigators, set_labels, train
+from pulsetwin.sequences.epi_train import add_lines, add_navigators, train
+from pulsetwin.sequences.noise_scan import begin_scan
+from pulsetwin.sequences.orderings import interleaved
+from pulsetwin.sequences.preparations import fat_saturation, play
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.slice_pulse import position, slice_pulse
 from pulsetwin.sequences.timing import down, pause, rest, up
 
-_LABELS = ("LIN", "SLC", "SET", "REP", "AVG", "SEG", "NAV", "REV")
+_CRUSHING = 8.0  # cycles of phase across the slice after the saturation of fat
+_LABELS = "LIN SLC SET REP AVG SEG NAV REV"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,9 @@ class Protocol:
     refocusing_duration: float = setting(4e-3, "s", "of the refocusing pulse", low=1e-4, high=2e-2)
     time_bandwidth: float = setting(4.0, "", "of the pulses", low=1, high=32)
     crushing: float = setting(4.0, "", "cycles across the slice on either side of the refocusing", low=1, high=64)
+    fat_saturation: bool = setting(True, "", "saturate fat before each excitation")
     spoiling: float = setting(4.0, "", "cycles of phase across the slice after the train", low=0, high=64)
+    noise_samples: int = setting(0, "", "of a noise scan before all, at least", low=0, high=10**7)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -81,11 +87,11 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     one = parts.duration + max(early + late for early, late in waits.values())
     wait_tr = down(rest("tr", p.tr, p.slices * one, scanner.block_raster) / p.slices, scanner.block_raster)
     seq = pp.Sequence(scanner.opts)
-    seq.add_block(*set_labels(**dict.fromkeys(_LABELS, 0)))
+    begin_scan(seq, _LABELS, parts.train.line.adc, p.noise_samples, scanner)
     measured = [(n, s, d, shot) for n in range(p.repetitions) for s, d in shots for shot in range(p.segments)]
     for repetition, number, direction, shot in [(None, *measured[0][1:])] * p.dummies + measured:
         wait = waits[direction, shot]
-        for slice_number in range(p.slices):
+        for slice_number in interleaved(p.slices).tolist():
             counters = None if repetition is None else {"SLC": slice_number, "SET": number, "REP": repetition}
             _shot(seq, p, parts, (direction, shot), counters, slice_number, wait, scanner)
             pause(seq, one - parts.duration - sum(wait) + wait_tr)
@@ -122,10 +128,12 @@ def _parts(p: Protocol, scanner: Scanner) -> SimpleNamespace:
     first = excitation.duration - excitation.centre + navigation + (opening + refocusing.centre if spin else 0.0)
     second = (refocusing.duration - refocusing.centre if spin else 0.0) + lead
     train_time = lines.duration(len(_lines(p, 1, 0)))
+    fat = fat_saturation(_CRUSHING / p.fov[2], scanner) if p.fat_saturation else None
+    before_excitation = 0.0 if fat is None else fat.duration
     return SimpleNamespace(
-        excitation=excitation, refocusing=refocusing, train=lines, crusher=crusher, spoiler=spoiler, lead=lead,
+        fat=fat, excitation=excitation, refocusing=refocusing, train=lines, crusher=crusher, spoiler=spoiler, lead=lead,
         opening=opening, rewind=rewind, first=first, second=second,
-        duration=excitation.centre + first + second + train_time + rewind,
+        duration=before_excitation + excitation.centre + first + second + train_time + rewind,
     )  # fmt: skip
 
 
@@ -162,6 +170,8 @@ def _shot(
     direction, lines = which[0], _lines(p, *which)
     k = [encoding(number, p.matrix[1], p.fov[1]) * abs(direction) for number in lines]
     rephase = -parts.excitation.after
+    if parts.fat is not None:
+        play(seq, parts.fat)
     seq.add_block(*parts.excitation.tuned(place, 0.0))
     start_x = -before
     if p.navigators:

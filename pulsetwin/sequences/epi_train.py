@@ -11,7 +11,7 @@ import pypulseq as pp
 
 from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
-from pulsetwin.sequences.cartesian import Line, line
+from pulsetwin.sequences.cartesian import Line, line, set_labels
 from pulsetwin.sequences.timing import pause, up, whole
 
 
@@ -88,11 +88,6 @@ def train(
         return Train(one, _both_ways(one), (blip,), gap, one.duration + gap)
     one = _line_with_ramps(samples, fov, bandwidth, oversampling, half, scanner)
     return Train(one, _both_ways(one), _split(step, half, one.duration, scanner), 0.0, one.duration)
-
-
-def set_labels(**values: int) -> list[Any]:
-    """Return labels that set counters and flags to values."""
-    return [pp.make_label(name, "SET", value) for name, value in values.items()]
 
 
 def add_navigators(seq: pp.Sequence, train: Train, central: int, names: dict[str, int] | None) -> None:

@@ -12,6 +12,8 @@ from pulsetwin.sequences.cartesian import labels
 from pulsetwin.sequences.checks import check_even, check_slices
 from pulsetwin.sequences.describe_scan import describe
 from pulsetwin.sequences.gradient_echo import add_excitation, add_readout, add_rewinding, spoiled_echo
+from pulsetwin.sequences.noise_scan import begin_scan
+from pulsetwin.sequences.orderings import interleaved
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.rf_phase import spoiled_phase
 from pulsetwin.sequences.slice_pulse import position
@@ -37,6 +39,7 @@ class Protocol:
     spoiling: float = setting(2.0, "", "cycles of phase across a voxel along z that the spoiler makes", low=0, high=64)
     rf_spoiling: float = setting(math.radians(117), "rad", "increment of the RF phase's increment", low=0, high=7)
     dummies: int = setting(32, "", "repetitions before the first that is measured", low=0, high=100000)
+    noise_samples: int = setting(0, "", "of a noise scan before all, at least", low=0, high=10**7)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -67,12 +70,12 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     one = echo.duration + (p.echoes - 1) * spacing + wait_te
     wait_tr = down(rest("tr", p.tr, p.slices * one, raster) / p.slices, raster)
     seq = pp.Sequence(scanner.opts)
-    seq.add_block(*labels(0, 0, 0, 0))
+    begin_scan(seq, "LIN PAR SLC ECO", echo.line.adc, p.noise_samples, scanner)
     lines = [(number, partition) for partition in range(p.matrix[2]) for number in range(p.matrix[1])]
     for repetition, measured in enumerate([None] * p.dummies + lines):
         phase = spoiled_phase(p.rf_spoiling, repetition)
         where = measured or (p.matrix[1] // 2, p.matrix[2] // 2)
-        for slice_number in range(p.slices):
+        for slice_number in interleaved(p.slices).tolist():
             add_excitation(seq, echo, where, position(slice_number, p.slices, p.fov[2], p.slice_gap), phase)
             pause(seq, wait_te)
             for number in range(p.echoes):

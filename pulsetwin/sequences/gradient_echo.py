@@ -58,6 +58,9 @@ class GradientEcho:
 def spoiled_echo(protocol: Any, scanner: Scanner) -> GradientEcho:
     """Return a gradient echo that is spoiled along z, with all lobes as short as they can be.
 
+    From pulse to pulse the gradients along z add up to the spoiling: what the pulse's gradient does before the pulse's
+    centre is part of it, or else a fraction of a cycle would be left, and with it what was excited before.
+
     Parameters
     ----------
     protocol
@@ -72,8 +75,9 @@ def spoiled_echo(protocol: Any, scanner: Scanner) -> GradientEcho:
     y, z = (count / 2 / fov for count, fov in zip(p.matrix[1:], p.fov[1:], strict=True))
     spoiler = p.spoiling * p.matrix[2] / p.fov[2]
     prephase = least_duration(read.before, y, pulse.after + z, scanner=scanner)
-    rewind = least_duration(y, spoiler + z, scanner=scanner)
-    return GradientEcho(p.matrix, p.fov, pulse, read, prephase, rewind, (0.0, spoiler), scanner)
+    leaving = spoiler - (pulse.events[1].area - pulse.after)
+    rewind = least_duration(y, abs(leaving) + z, scanner=scanner)
+    return GradientEcho(p.matrix, p.fov, pulse, read, prephase, rewind, (0.0, leaving), scanner)
 
 
 def add_excitation(seq: pp.Sequence, echo: GradientEcho, where: tuple[int, int], place: float, phase: float) -> None:

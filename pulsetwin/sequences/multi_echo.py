@@ -11,6 +11,8 @@ from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.cartesian import labels
 from pulsetwin.sequences.checks import check_even
 from pulsetwin.sequences.describe_scan import describe
+from pulsetwin.sequences.noise_scan import begin_scan
+from pulsetwin.sequences.orderings import interleaved
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.slice_pulse import position
 from pulsetwin.sequences.spin_echo_train import add_train, spin_echo_train
@@ -38,6 +40,7 @@ class Protocol:
     time_bandwidth: float = setting(4.0, "", "of all pulses", low=1, high=32)
     crushing: float = setting(4.0, "", "cycles across the slice on either side of a refocusing pulse", low=1, high=64)
     dummies: int = setting(1, "", "excitations of each slice before the first that is measured", low=0, high=1000)
+    noise_samples: int = setting(0, "", "of a noise scan before all, at least", low=0, high=10**7)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -63,9 +66,9 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     shot = train.duration(p.echoes)
     wait = down(rest("tr", p.tr, p.slices * shot, scanner.block_raster) / p.slices, scanner.block_raster)
     seq = pp.Sequence(scanner.opts)
-    seq.add_block(*labels(0, 0, 0, 0))
+    begin_scan(seq, "LIN PAR SLC ECO", train.line.adc, p.noise_samples, scanner)
     for line in [None] * p.dummies + list(range(p.matrix[1])):
-        for slice_number in range(p.slices):
+        for slice_number in interleaved(p.slices).tolist():
             place = position(slice_number, p.slices, p.fov[2], p.slice_gap)
             names = None if line is None else [labels(line, 0, slice_number, echo) for echo in range(p.echoes)]
             lines = [p.matrix[1] // 2 if line is None else line] * p.echoes

@@ -8,7 +8,24 @@ from typing import Any
 import pypulseq as pp
 
 from pulsetwin.scanner import Scanner
+from pulsetwin.sequences.cartesian import set_labels
 from pulsetwin.sequences.timing import up
+
+
+def begin_scan(seq: pp.Sequence, counters: str, adc: Any, noise_samples: int, scanner: Scanner) -> None:
+    """Add the first block, which sets all labels to 0, and the noise scan.
+
+    Parameters
+    ----------
+    seq
+        To which they are added.
+    counters
+        Names of the labels that the scan uses, besides NOISE.
+    adc, noise_samples, scanner
+        As for `add_noise_scan`.
+    """
+    seq.add_block(*set_labels(**dict.fromkeys((*counters.split(), "NOISE"), 0)))
+    add_noise_scan(seq, adc, noise_samples, scanner)
 
 
 def add_noise_scan(seq: pp.Sequence, adc: Any, samples: int, scanner: Scanner) -> None:

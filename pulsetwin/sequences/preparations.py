@@ -19,6 +19,7 @@ from pulsetwin.sequences.timing import down, rest, up, whole
 
 FAT = -3.45e-6
 """Shift of the main line of fat from water, as a fraction of the field."""
+_INVERSION_B1 = 21e-6  # of the published QALAS protocol [T]
 _MLEV16 = (1, 1, -1, -1, -1, 1, 1, -1, -1, -1, 1, 1, 1, -1, -1, 1)
 Block = tuple[Any, ...]
 
@@ -68,7 +69,7 @@ def spoiler(area: float, scanner: Scanner, duration: float | None = None, axis: 
 
 
 def inversion(
-    duration: float, peak_b1: float, sweep: float, spoiling: float, scanner: Scanner, *, order: int = 4,
+    duration: float, peak_b1: float | None, sweep: float, spoiling: float, scanner: Scanner, *, order: int = 4,
     spoiler_duration: float | None = None,
 ) -> Preparation:  # fmt: skip
     """Return an adiabatic inversion by an HSn pulse, then a spoiler.
@@ -78,7 +79,7 @@ def inversion(
     duration
         Of the pulse [s].
     peak_b1
-        Its largest B1 [T].
+        Its largest B1 [T]; if None 21 uT, or what the scanner has if that is less.
     sweep
         Frequency offset from which, and to minus which, it goes [Hz].
     spoiling
@@ -90,7 +91,8 @@ def inversion(
     spoiler_duration
         Of its block [s]; the least if none.
     """
-    pulse = hyperbolic_secant(duration, peak_b1, sweep, "inversion", scanner, order=order)
+    peak = min(_INVERSION_B1, scanner.max_b1) if peak_b1 is None else peak_b1
+    pulse = hyperbolic_secant(duration, peak, sweep, "inversion", scanner, order=order)
     return _prepared(_at_centres([pulse], [0.0], scanner), 0.0, pulse, spoiler(spoiling, scanner, spoiler_duration))
 
 

@@ -20,8 +20,6 @@ from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.qalas_train import CONTRASTS, Train, add_train, label, readout_train, registered
 from pulsetwin.sequences.timing import pause, rest
 
-_INVERSION_B1 = 21e-6  # what the published protocol asks for, where the scanner has it [T]
-
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
@@ -156,9 +154,8 @@ def _plan(seq: pp.Sequence, p: Protocol, scanner: Scanner) -> _Plan:
         p.t2prep_te, p.refocusing_duration, p.refocusing_b1, p.refocusing_sweep, crushing, scanner,
         spoiler_duration=p.crusher_duration,
     )  # fmt: skip
-    peak = min(_INVERSION_B1, scanner.max_b1) if p.inversion_b1 is None else p.inversion_b1
     inverted = inversion(
-        p.inversion_duration, peak, p.inversion_sweep, crushing, scanner, spoiler_duration=p.crusher_duration
+        p.inversion_duration, p.inversion_b1, p.inversion_sweep, crushing, scanner, spoiler_duration=p.crusher_duration
     )
     train = readout_train(seq, p, scanner)
     lasting = p.train * train.spacing

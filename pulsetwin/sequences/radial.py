@@ -15,6 +15,8 @@ from pulsetwin.sequences.cartesian import labels, least_duration, lobe
 from pulsetwin.sequences.checks import check_cube, check_slices, check_square
 from pulsetwin.sequences.describe_scan import describe
 from pulsetwin.sequences.events import Array
+from pulsetwin.sequences.noise_scan import begin_scan
+from pulsetwin.sequences.orderings import interleaved
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.rf_phase import spoiled_phase
 from pulsetwin.sequences.slice_pulse import position, slice_pulse
@@ -42,6 +44,7 @@ class Protocol:
     spoiling: float = setting(2.0, "", "cycles of phase across a voxel along z that the spoiler makes", low=0, high=64)
     rf_spoiling: float = setting(math.radians(117), "rad", "increment of the RF phase's increment", low=0, high=7)
     dummies: int = setting(32, "", "repetitions before the first that is measured", low=0, high=100000)
+    noise_samples: int = setting(0, "", "of a noise scan before all, at least", low=0, high=10**7)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -72,10 +75,10 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     flat = p.matrix[2] == 1
     directions = in_plane(p.spokes, p.order, math.pi) if flat else in_space(p.spokes, p.order, half=True)
     seq = pp.Sequence(scanner.opts)
-    seq.add_block(*labels(0, 0, 0))
+    begin_scan(seq, "LIN PAR SLC", parts.spoke.adc, p.noise_samples, scanner)
     for repetition, number in enumerate([None] * p.dummies + list(range(p.spokes))):
         phase = spoiled_phase(p.rf_spoiling, repetition)
-        for slice_number in range(p.slices):
+        for slice_number in interleaved(p.slices).tolist():
             place = position(slice_number, p.slices, p.fov[2], p.slice_gap)
             seq.add_block(*parts.pulse.tuned(place, phase))
             parts.spoke.adc.phase_offset = phase

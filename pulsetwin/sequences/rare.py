@@ -11,6 +11,8 @@ from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.cartesian import labels
 from pulsetwin.sequences.describe_scan import describe
+from pulsetwin.sequences.noise_scan import begin_scan
+from pulsetwin.sequences.orderings import interleaved
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.slice_pulse import position
 from pulsetwin.sequences.spin_echo_train import add_train, spin_echo_train
@@ -38,6 +40,7 @@ class Protocol:
     refocusing_duration: float = setting(2.5e-3, "s", "of the refocusing pulses", low=1e-4, high=2e-2)
     time_bandwidth: float = setting(4.0, "", "of all pulses", low=1, high=32)
     crushing: float = setting(4.0, "", "cycles across the slice on either side of a refocusing pulse", low=1, high=64)
+    noise_samples: int = setting(0, "", "of a noise scan before all, at least", low=0, high=10**7)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -65,11 +68,11 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     shot = parts.duration(p.train)
     wait = down(rest("tr", p.tr, p.slices * shot, scanner.block_raster) / p.slices, scanner.block_raster)
     seq = pp.Sequence(scanner.opts)
-    seq.add_block(*labels(0, 0, 0, 0))
+    begin_scan(seq, "LIN PAR SLC ECO", parts.line.adc, p.noise_samples, scanner)
     shots = p.matrix[1] // p.train
     for number in range(shots):
         lines = _lines(p, number, shots)
-        for slice_number in range(p.slices):
+        for slice_number in interleaved(p.slices).tolist():
             place = position(slice_number, p.slices, p.fov[2], p.slice_gap)
             add_train(seq, parts, lines, [labels(row, 0, slice_number, 0) for row in lines], place, p.refocusing)
             pause(seq, wait)

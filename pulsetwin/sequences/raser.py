@@ -13,9 +13,8 @@ import pypulseq as pp
 from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.angles import ORDERS, in_plane, turns
-from pulsetwin.sequences.cartesian import least_duration, lobe
+from pulsetwin.sequences.cartesian import least_duration, lobe, set_labels
 from pulsetwin.sequences.checks import check_square
-from pulsetwin.sequences.epi_train import set_labels
 from pulsetwin.sequences.events import AXES, Array
 from pulsetwin.sequences.hard_pulse import hard_pulse
 from pulsetwin.sequences.protocol import setting, validate

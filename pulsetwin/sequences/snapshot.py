@@ -14,18 +14,18 @@ import pypulseq as pp
 from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences import orderings
-from pulsetwin.sequences.cartesian import encoding, least_duration, lobe
+from pulsetwin.sequences.cartesian import encoding, least_duration, lobe, set_labels
 from pulsetwin.sequences.checks import check_even
-from pulsetwin.sequences.epi_train import add_lines, add_navigators, set_labels, train
+from pulsetwin.sequences.epi_train import add_lines, add_navigators, train
 from pulsetwin.sequences.gradient_echo import add_excitation, add_readout, add_rewinding, spoiled_echo
 from pulsetwin.sequences.hard_pulse import hard_pulse
-from pulsetwin.sequences.noise_scan import add_noise_scan
+from pulsetwin.sequences.noise_scan import begin_scan
 from pulsetwin.sequences.protocol import setting
 from pulsetwin.sequences.rf_phase import spoiled_phase
 from pulsetwin.sequences.slice_pulse import slice_pulse
 from pulsetwin.sequences.timing import down, pause, rest, up, whole
 
-LABELS = ("LIN", "PAR", "SLC", "SET", "AVG", "SEG", "NAV", "REV", "NOISE")
+LABELS = "LIN PAR SLC SET AVG SEG NAV REV"
 _COMMON = ("fov", "matrix", "rf_duration", "time_bandwidth", "bandwidth", "oversampling", "spoiling")
 
 
@@ -116,8 +116,7 @@ def readout(settings: Settings, flip_angle: float, scanner: Scanner) -> Readout:
 def start(settings: Settings, snapshot: Readout, scanner: Scanner) -> pp.Sequence:
     """Return a sequence that begins with its labels, which are 0, and a noise scan."""
     seq = pp.Sequence(scanner.opts)
-    seq.add_block(*set_labels(**dict.fromkeys(LABELS, 0)))
-    add_noise_scan(seq, snapshot.adc, settings.noise_samples, scanner)
+    begin_scan(seq, LABELS, snapshot.adc, settings.noise_samples, scanner)
     return seq
 
 

@@ -16,6 +16,8 @@ from pulsetwin.sequences.angles import ORDERS, turns
 from pulsetwin.sequences.cartesian import encoding, labels, least_duration, lobe
 from pulsetwin.sequences.checks import check_slices, check_square
 from pulsetwin.sequences.describe_scan import describe
+from pulsetwin.sequences.noise_scan import begin_scan
+from pulsetwin.sequences.orderings import interleaved
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.rf_phase import spoiled_phase
 from pulsetwin.sequences.slice_pulse import position, slice_pulse
@@ -43,6 +45,7 @@ class Protocol:
     spoiling: float = setting(2.0, "", "cycles of phase across a voxel along z that the spoiler makes", low=0, high=64)
     rf_spoiling: float = setting(math.radians(117), "rad", "increment of the RF phase's increment", low=0, high=7)
     dummies: int = setting(32, "", "repetitions before the first that is measured", low=0, high=100000)
+    noise_samples: int = setting(0, "", "of a noise scan before all, at least", low=0, high=10**7)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -71,11 +74,11 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     one = parts.least_tr + wait_te
     wait_tr = down(rest("tr", p.tr, p.slices * one, raster) / p.slices, raster)
     seq = pp.Sequence(scanner.opts)
-    seq.add_block(*labels(0, 0, 0))
+    begin_scan(seq, "LIN PAR SLC", parts.adc, p.noise_samples, scanner)
     arms = [(number, partition) for partition in range(p.matrix[2]) for number in range(p.interleaves)]
     for repetition, where in enumerate([None] * p.dummies + arms):
         phase = spoiled_phase(p.rf_spoiling, repetition)
-        for slice_number in range(p.slices):
+        for slice_number in interleaved(p.slices).tolist():
             seq.add_block(*parts.pulse.tuned(position(slice_number, p.slices, p.fov[2], p.slice_gap), phase))
             _arm(seq, p, parts, where, slice_number, phase, wait_te, scanner)
             pause(seq, wait_tr)

@@ -14,6 +14,7 @@ from pulsetwin.sequences.cartesian import labels, least_duration, lobe
 from pulsetwin.sequences.checks import check_cube
 from pulsetwin.sequences.describe_scan import describe
 from pulsetwin.sequences.hard_pulse import hard_pulse
+from pulsetwin.sequences.noise_scan import begin_scan
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.rf_phase import spoiled_phase
 from pulsetwin.sequences.spokes import half_spoke
@@ -37,6 +38,7 @@ class Protocol:
     spoiling: float = setting(2.0, "", "cycles of phase across a voxel along z that the spoiler makes", low=0, high=64)
     rf_spoiling: float = setting(math.radians(117), "rad", "increment of the RF phase's increment", low=0, high=7)
     dummies: int = setting(200, "", "repetitions before the first that is measured", low=0, high=100000)
+    noise_samples: int = setting(0, "", "of a noise scan before all, at least", low=0, high=10**7)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -64,7 +66,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     wait_tr = rest("tr", p.tr, parts.least_tr + wait_te, raster)
     directions = in_space(p.spokes, p.order, half=False)
     seq = pp.Sequence(scanner.opts)
-    seq.add_block(*labels(0, 0, 0))
+    begin_scan(seq, "LIN", parts.spoke.adc, p.noise_samples, scanner)
     for repetition, number in enumerate([None] * p.dummies + list(range(p.spokes))):
         parts.rf.phase_offset = parts.spoke.adc.phase_offset = spoiled_phase(p.rf_spoiling, repetition)
         read, back = parts.spoke.events(directions[number or 0])

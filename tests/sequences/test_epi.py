@@ -170,3 +170,14 @@ def test_the_bandwidth_that_is_said_to_work_does(ramps, name):
     assert build(made(SMALL[name], bandwidth=most, ramp_sampling=ramps), scanner).check_timing()[0]
     with pytest.raises(ProtocolError, match="is the most"):
         build(made(SMALL[name], bandwidth=1.2 * most, ramp_sampling=ramps), scanner)
+
+
+@pytest.mark.parametrize("name", ["siemens-prisma", "siemens-terra"])
+def test_fat_is_saturated_before_each_excitation(name):
+    scanner = Scanner.preset(name)
+    seq = build(Protocol(matrix=(32, 32), slices=2), scanner)
+    pulses = [block.rf for block in map(seq.get_block, seq.block_events) if block.rf is not None]
+    assert [pulse.use for pulse in pulses] == ["saturation", "excitation"] * 2
+    assert pulses[0].freq_offset == pytest.approx(-3.45e-6 * scanner.gamma * scanner.field_strength)
+    plain = build(Protocol(matrix=(32, 32), slices=2, fat_saturation=False), scanner)
+    assert plain.definitions["TE"] == pytest.approx(seq.definitions["TE"])

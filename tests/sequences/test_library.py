@@ -7,6 +7,7 @@ import random
 from contextlib import suppress
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from pulsetwin.errors import PulsetwinError
@@ -16,6 +17,8 @@ from pulsetwin.export.siemens import write_seq
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.library import NAMES, sequence_named
 from pulsetwin.sequences.protocol import definitions, settings
+from pulsetwin.sequences.readouts import played_readouts
+from pulsetwin.sequences.seqfile import read_seq
 from tests.export.same_played import same_played
 from tests.export.siemens_cases import read_by_pypulseq
 from tests.sequences.small import SCANNERS, small
@@ -75,3 +78,27 @@ def test_any_settings_build_or_say_what_is_wrong(name):
             module.build(replace(few, **{one.name: drawn(one, rng) for one in changed}), scanner)
             built += 1
     assert built
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if hasattr(sequence_named(name).Protocol, "noise_samples")])
+def test_noise_scans_come_first_and_are_labelled(tmp_path, name):
+    scanner = Scanner.preset("siemens-prisma")
+    seq = sequence_named(name).build(replace(small(name, scanner), noise_samples=1000), scanner)
+    seq.write(str(tmp_path / "a.seq"))
+    played = played_readouts(read_seq(tmp_path / "a.seq"))
+    noise = played.flags["noise"]
+    count = int(noise.sum())
+    assert noise[:count].all()
+    assert 1000 <= played.num_samples[:count].sum() < 1000 + played.num_samples[0]
+    assert not played.flags["imaging"][:count].any()
+    assert played.flags["imaging"][count:].any()
+
+
+@pytest.mark.parametrize("name", ["bssfp", "epi", "flash", "multi_echo", "radial", "rare", "spiral"])
+def test_neighbouring_slices_are_far_apart_in_time(tmp_path, name):
+    scanner = Scanner.preset("siemens-prisma")
+    protocol = replace(small(name, scanner), slices=5)
+    sequence_named(name).build(protocol, scanner).write(str(tmp_path / "a.seq"))
+    played = played_readouts(read_seq(tmp_path / "a.seq"))
+    order = played.labels["SLC"][np.sort(np.unique(played.labels["SLC"], return_index=True)[1])]
+    assert order.tolist() == [0, 2, 4, 1, 3]
