@@ -126,26 +126,26 @@ def _amplitudes(gradients: Array, half: int, factor: int, line: Array) -> Array:
 def _stretches(seq: SeqFile, raster: float, step: int) -> Iterator[tuple[int, Array]]:
     """Yield the gradients [Hz/m] in whole numbers of steps, two at least, each stretch beginning with the last's end.
 
-    Between stretches lies silence, of which one step or more stands at both ends.
+    Between stretches the gradients are constant, of which two steps or more, a window, stand before and one after.
     """
     held, start = np.zeros((3, step)), -step
     for first, gradients in gradient_chunks(seq, raster):
-        pause = first - start - held.shape[1]
-        if pause > 2 * step:
-            yield start, _whole_steps(held, step)
+        last, missing = held[:, -1:], first - start - held.shape[1]
+        if missing > 3 * step:
+            yield start, _whole_steps(held, np.repeat(last, 2 * step, axis=1), step)
             start = first // step * step - step
-            held, pause = np.zeros((3, 0)), first - start
-        held = np.concatenate((held, np.zeros((3, pause)), gradients), axis=1)
+            held, missing = np.zeros((3, 0)), first - start
+        held = np.concatenate((held, np.repeat(last, missing, axis=1), gradients), axis=1)
         ready = held.shape[1] // step * step
         if ready >= 2 * step:
             yield start, held[:, :ready]
             start, held = start + ready - step, held[:, ready - step :]
-    yield start, _whole_steps(held, step)
+    yield start, _whole_steps(held, np.zeros((3, step)), step)
 
 
-def _whole_steps(held: Array, step: int) -> Array:
-    """Append zeros up to a whole number of steps, and one more step."""
-    return np.pad(held, ((0, 0), (0, step + -held.shape[1] % step)))
+def _whole_steps(held: Array, after: Array, step: int) -> Array:
+    """Append as much of the constant `after` as makes the steps whole, and then all of it."""
+    return np.concatenate((held, after[:, : -held.shape[1] % step], after), axis=1)
 
 
 def acoustic_findings(seq: SeqFile, scanner: Scanner) -> tuple[list[Finding], dict[str, float]]:

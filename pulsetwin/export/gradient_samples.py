@@ -7,18 +7,21 @@ from collections.abc import Iterator
 import numpy as np
 from numba import njit
 
+from pulsetwin.sequences.distinct import distinct_rows
 from pulsetwin.sequences.events import NONE, Array
 from pulsetwin.sequences.seqfile import GX, GZ, SeqFile
+from pulsetwin.sequences.waveforms import corners
 
 CHUNK = 2**16
-_SILENCE = 2**13  # a pause of so many samples ends a chunk; shorter ones cost less than a further chunk
+_STEADY = 2**13  # shorter stretches cost less than a further chunk
+_KEPT = 2**11  # of a longer one: nerve stimulation fades in it
 
 
 def gradient_chunks(seq: SeqFile, raster: float, length: int = CHUNK) -> Iterator[tuple[int, Array]]:
     """Yield the gradients after rotation, in the middle of each raster interval, in chunks in order of time.
 
-    Stretches without gradients are left out where they fill the time between two chunks: a chunk's first number tells
-    how many samples of zero lie before it.
+    Long stretches of silence or constant gradients are left out: the samples between two chunks all equal the last one
+    before them. Before the first chunk and after the last they are 0.
 
     Parameters
     ----------
@@ -33,17 +36,46 @@ def gradient_chunks(seq: SeqFile, raster: float, length: int = CHUNK) -> Iterato
         Number of the first sample, and gradients [Hz/m], float64 ``[3, sample]``.
     """
     busy = np.nonzero(np.any(seq.events[:, GX : GZ + 1] != NONE, axis=1))[0]
+    if not len(busy):
+        return
     begin = np.floor(seq.block_start[busy] / raster + 1e-6).astype(np.int64)
     end = np.ceil((seq.block_start[busy] + seq.block_duration[busy]) / raster - 1e-6).astype(np.int64)
-    pauses = np.append(np.nonzero(begin[1:] - end[:-1] > _SILENCE)[0], len(busy) - 1)
-    rotation, first = seq.rotation, 0
-    while (pending := int(np.searchsorted(end, first, side="right"))) < len(busy):
-        first = max(first, int(begin[pending]))
-        stop = min(first + length, int(end[pauses[np.searchsorted(pauses, pending)]]))
-        after = int(np.searchsorted(begin, stop))
-        blocks = busy[pending:after]
-        yield first, _sampled(seq, blocks, rotation[blocks], raster, first, stop)
-        first = stop
+    rotation, left_out = seq.rotation, _steady_stretches(seq, busy, begin, end, raster)
+    for start, stop in zip(np.append(0, left_out[:, 1]), np.append(left_out[:, 0], end[-1]), strict=True):
+        for first in range(start, stop, length):
+            last = min(first + length, int(stop))
+            blocks = busy[np.searchsorted(end, first, side="right") : np.searchsorted(begin, last)]
+            yield first, _sampled(seq, blocks, rotation[blocks], raster, first, last)
+
+
+def _steady_stretches(seq: SeqFile, busy: Array, begin: Array, end: Array, raster: float) -> Array:
+    """Return first and stop of the samples that are left out, in order, int64 ``[stretch, 2]``.
+
+    Parameters
+    ----------
+    busy
+        The blocks with gradients, ``[block]``.
+    begin, end
+        Their first samples, and those after their last, ``[block]``.
+    """
+    pauses = np.column_stack((np.append(0, end[:-1]), begin))
+    long = busy[end - begin > _STEADY]
+    first, kind = distinct_rows(np.column_stack((seq.events[long, GX : GZ + 1], seq.rotation[long])))
+    times = [_steady_times(*corners(seq, int(block))) for block in long[first]]
+    lasting = zip(long, kind, strict=True)
+    spans = [np.minimum(times[row], seq.block_duration[block]) + seq.block_start[block] for block, row in lasting]
+    within = [np.column_stack((np.floor(span[:, 0] / raster) + 1, np.ceil(span[:, 1] / raster) - 1)) for span in spans]
+    stretches = np.concatenate((pauses, *within)).astype(np.int64)
+    stretches = stretches[np.diff(stretches, axis=1)[:, 0] > _STEADY]
+    return stretches[np.argsort(stretches[:, 0])] + (_KEPT, 0)
+
+
+def _steady_times(time: Array, vector: Array) -> Array:
+    """Return from when until when no gradient changes [s], ``[stretch, 2]``; see `corners`."""
+    moves = np.any(np.diff(vector, axis=0) != 0, axis=1)
+    begin = np.concatenate(([0.0], time[:1], time[1:][moves], time[-1:]))
+    end = np.concatenate((time[:1], time[:-1][moves], time[-1:], [np.inf]))
+    return np.column_stack((begin, end))
 
 
 def _sampled(seq: SeqFile, blocks: Array, rotation: Array, raster: float, first: int, stop: int) -> Array:

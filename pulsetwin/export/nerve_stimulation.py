@@ -56,8 +56,8 @@ def stimulation(
     .. math:: s = \frac{100 g}{l} (w_1 |h_1 * \dot G| + w_2\, h_2 * |\dot G| + w_3 |h_3 * \dot G|)
 
     with low-pass filters `h_i` of time constants `tau_i`, whose state is carried from chunk to chunk, and the slew rate
-    as the difference of the gradients in the middle of neighbouring raster intervals. While no gradient plays, the
-    stimulation only decays: such times are left out.
+    as the difference of the gradients in the middle of neighbouring raster intervals. While no gradient changes, the
+    stimulation only decays, as is known without samples: such times are left out.
 
     Parameters
     ----------
@@ -85,10 +85,7 @@ def stimulation(
     state = np.zeros((3, 3))
     last, expected = np.zeros((3, 1)), 0
     for first, gradients in gradient_chunks(seq, raster, chunk):
-        if first > expected:
-            yield expected, _filter(-last / (raster * gamma), decay, weight, state)
-            state *= decay ** (first - expected - 1)
-            last = np.zeros((3, 1))
+        state *= decay ** (first - expected)
         slew = np.diff(gradients, axis=1, prepend=last) / (raster * gamma)
         yield first, _filter(slew, decay, weight, state)
         last, expected = gradients[:, -1:], first + gradients.shape[1]

@@ -59,17 +59,23 @@ def gradient_envelope(seq: SeqFile, raster: float, bins: int = _BINS) -> tuple[A
     """
     width = max(1, int(np.ceil(seq.duration / raster / bins)))
     count = max(1, int(np.ceil(seq.duration / raster / width)))
-    low, high, covered = np.full((3, count), np.inf), np.full((3, count), -np.inf), np.zeros(count, np.int64)
+    low, high = np.full((3, count), np.inf), np.full((3, count), -np.inf)
+    last, expected = np.zeros((3, 1)), 0
     for first, gradients in gradient_chunks(seq, raster):
+        _widen(low, high, slice(expected // width, -(-first // width)), last, last)
         place = np.minimum((first + np.arange(gradients.shape[1])) // width, count - 1)
         start = np.concatenate(([0], np.nonzero(np.diff(place))[0] + 1))
-        here = place[start]
-        low[:, here] = np.minimum(low[:, here], np.minimum.reduceat(gradients, start, axis=1))
-        high[:, here] = np.maximum(high[:, here], np.maximum.reduceat(gradients, start, axis=1))
-        covered[here] += np.diff(start, append=gradients.shape[1])
-    silent = covered < width
-    low[:, silent], high[:, silent] = np.minimum(low[:, silent], 0.0), np.maximum(high[:, silent], 0.0)
+        lows, highs = (extreme.reduceat(gradients, start, axis=1) for extreme in (np.minimum, np.maximum))
+        _widen(low, high, place[start], lows, highs)
+        last, expected = gradients[:, -1:], first + gradients.shape[1]
+    _widen(low, high, slice(expected // width, count), np.zeros((3, 1)), np.zeros((3, 1)))
     return (np.arange(count) + 0.5) * width * raster, low, high
+
+
+def _widen(low: Array, high: Array, bins: Array | slice, lows: Array, highs: Array) -> None:
+    """Let the ranges of some bins hold further values too, in place."""
+    low[:, bins] = np.minimum(low[:, bins], lows)
+    high[:, bins] = np.maximum(high[:, bins], highs)
 
 
 def nerve_figure(seq: SeqFile, scanner: Scanner, peak_time: float) -> Figure:
