@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from pulsetwin.export.interpreters import SINCE, features
+from pulsetwin.export.repetitions import repetitions
 from pulsetwin.sequences.events import NONE
+from pulsetwin.sequences.geometry import stated_fov, stated_matrix
 from pulsetwin.sequences.readouts import PlayedReadouts, played_readouts
 from pulsetwin.sequences.seqfile import RF, SeqFile
 
@@ -21,7 +23,8 @@ _CHUNK = 4096
 def describe_seq(seq: SeqFile) -> dict[str, Any]:
     """Return a description of `seq`: numbers, texts, lists and dictionaries only.
 
-    TE, TR, matrix and resolution are measured on the played gradients and pulses, not taken from the definitions.
+    TE, TR, field of view and matrix are those that the definitions state, or else measured on the played gradients and
+    pulses. The extent of k-space is measured, and left out where no pulse sets its origin.
     """
     played = played_readouts(seq)
     state = {True: "valid", False: "does not match the text", None: "absent" if seq.signature is None else "not MD5"}
@@ -69,24 +72,43 @@ def _acquisitions(played: PlayedReadouts) -> list[dict[str, Any]]:
 
 
 def _protocol(played: PlayedReadouts) -> dict[str, Any]:
-    """Measure TR, TE, field of view, matrix and resolution on the imaging readouts of the most frequent length."""
+    """Tell TR, TE, field of view, matrix and resolution by the imaging readouts of the most frequent length."""
     imaging = np.nonzero(played.flags["imaging"])[0]
     if not len(imaging):
         return {}
     lengths, count = np.unique(played.num_samples[imaging], return_counts=True)
     events = imaging[played.num_samples[imaging] == lengths[np.argmax(count)]]
-    return {**_timing(played, events), **_coverage(played, events)}
+    events = events[np.isfinite(played.excitation_time[events])]
+    tr, te = (_stated_times(played.seq, name) for name in ("TR", "TE"))
+    tr = tr if len(tr) == 1 else _measured_tr(played)
+    te = te or _measured_te(played, events)
+    times = {"tr_ms": round(1e3 * tr[0], 6) if tr else None, "te_ms": [round(1e3 * time, 3) for time in te]}
+    return times | _coverage(played, events)
 
 
-def _timing(played: PlayedReadouts, events: np.ndarray) -> dict[str, Any]:
-    slices = played.labels.get("SLC", np.zeros(len(played), np.int32))[events]
-    excitations = np.unique(played.excitation_time[events[slices == slices[0]]])
-    intervals = np.diff(excitations[np.isfinite(excitations)])
-    found = {"tr_ms": round(float(1e3 * np.median(intervals)), 6) if len(intervals) else None}
+def _stated_times(seq: SeqFile, name: str) -> list[float]:
+    """Return the times that a definition states [s]; none if one of them is no time within the sequence."""
+    stated = np.atleast_1d(np.asarray(seq.definitions.get(name, ()), dtype=object)).tolist()
+    fits = all(isinstance(value, float) and 0 < value <= seq.duration for value in stated)
+    return stated if fits else []
+
+
+def _measured_tr(played: PlayedReadouts) -> list[float]:
+    """Return the usual time between repetitions of one slice [s], or nothing where none follows another."""
+    begin = repetitions(played.seq, played)
+    slices = played.labels.get("SLC", np.zeros(len(played), np.int32))
+    here = slices[np.searchsorted(played.block, begin)]
+    intervals = np.diff(played.seq.block_start[begin[here == here[0]]])
+    return [float(np.median(intervals))] if len(intervals) else []
+
+
+def _measured_te(played: PlayedReadouts, events: np.ndarray) -> list[float]:
+    """Return the times from an excitation to the centre of k-space [s], 16 at most."""
+    if not len(events):
+        return []
     distance, when = _nearest_to_center(played, events)
     echo = when - played.excitation_time[events]
-    central = (distance <= distance.min() + 1.0) & np.isfinite(echo)
-    return found | {"te_ms": np.unique(np.round(1e3 * echo[central], 3)).tolist()[:16]}
+    return np.unique(np.round(echo[distance <= distance.min() + 1.0], 6)).tolist()[:16]
 
 
 def _nearest_to_center(played: PlayedReadouts, events: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -102,28 +124,36 @@ def _nearest_to_center(played: PlayedReadouts, events: np.ndarray) -> tuple[np.n
 
 
 def _coverage(played: PlayedReadouts, events: np.ndarray) -> dict[str, Any]:
-    """Measure each axis: Cartesian steps give the field of view where the definitions do not."""
+    """Tell field of view, matrix and resolution, as stated or else measured, and the extent of k-space."""
+    fov, matrix = stated_fov(played.seq.definitions), stated_matrix(played.seq.definitions)
+    rows, extent = _measured_coverage(played, events, fov or (0.0, 0.0, 0.0)) if len(events) else ([], {})
+    if fov and matrix:
+        rows = [(1e3 * width, number, 1e3 * width / number) for width, number in zip(fov, matrix, strict=True)]
+    columns = (_tidy(column) for column in zip(*rows, strict=True))
+    return dict(zip(("fov_mm", "matrix", "resolution_mm"), columns, strict=False)) | extent
+
+
+def _measured_coverage(
+    played: PlayedReadouts, events: np.ndarray, fov: tuple[float, float, float]
+) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
+    """Measure each axis: Cartesian steps give the field of view where it is 0."""
     trajectory = played.trajectory(events)
     if trajectory.shapes.shape[1] < 2:
-        return {}
+        return [], {}
     low = (trajectory.shapes.min(1)[trajectory.shape_index] + trajectory.offset).min(0)
     high = (trajectory.shapes.max(1)[trajectory.shape_index] + trajectory.offset).max(0)
     along = np.ptp(trajectory.shapes, axis=1).max(0) > 1.0
     cartesian = int(along.sum()) <= 1
-    stated = played.seq.definitions.get("FOV")
-    stated = stated if isinstance(stated, tuple) and len(stated) == 3 else (0.0, 0.0, 0.0)
     rows = []
     for axis in range(3):
         values = trajectory.shapes[..., axis] if along[axis] else trajectory.offset[:, axis]
         steps = _steps(values)
-        width = stated[axis] or (1 / steps[-1] if cartesian and len(steps) else 0.0)
+        width = fov[axis] or (1 / steps[-1] if cartesian and len(steps) else 0.0)
         reach = max(high[axis] - low[axis] + steps[0], 2 * max(-low[axis], high[axis])) if len(steps) else 0.0
         number = max(1, round(width * reach)) if width or not reach else None
         rows.append((1e3 * width or None, number, 1e3 / reach if reach else 1e3 * width or None))
-    fov, matrix, resolution = (list(column) for column in zip(*rows, strict=True))
     extent = {"k_min_per_m": _tidy(low), "k_max_per_m": _tidy(high)}
-    measured = {"fov_mm": fov, "matrix": matrix, "resolution_mm": resolution}
-    return {"cartesian": cartesian, **{k: _tidy(v) for k, v in measured.items()}, "kspace": extent}
+    return rows, {"cartesian": cartesian, "kspace": extent}
 
 
 def _tidy(values: Any) -> list[Any]:

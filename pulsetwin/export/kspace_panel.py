@@ -91,7 +91,7 @@ def _width(paths: Array) -> float:
 
 
 def write_summary(figure: SubFigure, facts: dict[str, Any]) -> None:
-    """Write the protocol, as `describe_seq` measures it, under the k-space."""
+    """Write the protocol, as `describe_seq` tells it, under the k-space."""
     rows = [("duration", f"{facts['duration_s']:.6g} s, {facts['blocks']} blocks")]
     for pulse in facts["pulses"]:
         low, high = (f"{value:.4g}" for value in pulse["flip_deg"])
@@ -108,7 +108,7 @@ def write_summary(figure: SubFigure, facts: dict[str, Any]) -> None:
     if facts.get("tr_ms"):
         rows.append(("TR", f"{facts['tr_ms']:.6g} ms"))
     encoded = (("fov_mm", "field of view", " mm"), ("matrix", "matrix", ""), ("resolution_mm", "resolution", " mm"))
-    for key, name, unit in encoded if facts["pulses"] else encoded[:1]:  # without a pulse, k has no origin
+    for key, name, unit in encoded:
         values = facts.get(key, ())
         if any(values) and (key != "matrix" or None not in values):
             rows.append((name, " × ".join("–" if value is None else f"{value:.4g}" for value in values) + unit))

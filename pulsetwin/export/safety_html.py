@@ -120,7 +120,7 @@ def _findings(report: CheckReport) -> str:
 
 
 def _sequence(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Return protocol and content of the sequence, as measured on what is played."""
+    """Return protocol and content of the sequence; see `describe_seq`."""
     rows = {
         "duration": f"{_duration(facts['duration_s'])} ({facts['blocks']} blocks)",
         "TR": _milliseconds([facts["tr_ms"]] if facts.get("tr_ms") else []),

@@ -34,7 +34,7 @@ def with_sequence(
     stated = stated_fov(played.seq.definitions)
     fov = stated or geometry.fov
     notes = [] if stated else ["The .seq states no FOV: the raw header's was used."]
-    shape = _matrix(played.seq.definitions, groups[0], fov)
+    shape = stated_matrix(played.seq.definitions) or _resolved(groups[0], fov)
     offset = (played.slice_offset[:, None] * played.slice_direction)[events]
     number, centres = _slices(offset, played.labels.get("SLC"), events)
     if len(centres) > 1 and "SLC" not in played.labels:
@@ -60,12 +60,18 @@ def stated_fov(definitions: dict) -> tuple[float, float, float] | None:
     return None
 
 
-def _matrix(definitions: dict, group: Readouts, fov: tuple[float, float, float]) -> tuple[int, int, int]:
-    """Return the voxels that the extent of k-space resolves."""
+def stated_matrix(definitions: dict) -> tuple[int, int, int] | None:
+    """Return the voxels along x, y, z that `[DEFINITIONS]` states, or None."""
     for name in ("Matrix", "matrix", "MatrixSize", "matrix_size"):
         stated = np.atleast_1d(np.asarray(definitions.get(name, ()), dtype=object))
         if len(stated) == 3 and all(isinstance(v, (int, float)) and 1 <= v <= 65535 for v in stated):
-            return tuple(int(v) for v in stated)
+            x, y, z = (int(v) for v in stated)
+            return x, y, z
+    return None
+
+
+def _resolved(group: Readouts, fov: tuple[float, float, float]) -> tuple[int, int, int]:
+    """Return the voxels that the extent of k-space resolves."""
     path, imaging = group.trajectory, group.flag("imaging")
     pick = np.nonzero(imaging if imaging.any() else np.ones(len(group), bool))[0]
     shape = path.shape_index[pick]
