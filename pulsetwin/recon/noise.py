@@ -38,10 +38,12 @@ def background_noise(images: Tensor, block: int = 4) -> Tensor:
     Raises
     ------
     ProtocolError
-        If fewer background voxels than five per coil are found.
+        If fewer background voxels than five per coil are found, or the image is smaller than a block.
     """
     coils, _, ny, nx = images.shape
     rows, columns = ny // block, nx // block
+    if not rows * columns:
+        raise ProtocolError(f"{nx} x {ny} voxels show no background: give a noise scan (--noise)")
     cut = images[:, :, : rows * block, : columns * block]
     blocks = cut.unflatten(3, (columns, block)).unflatten(2, (rows, block)).movedim(4, 3).flatten(4).flatten(1, 3)
     power = _scale_free_power(blocks)
@@ -58,8 +60,8 @@ def background_noise(images: Tensor, block: int = 4) -> Tensor:
 def _scale_free_power(blocks: Tensor) -> Tensor:
     """Mean power of each block over coils, each coil scaled by its own quiet level, ``[block]``."""
     power = blocks.real.square().mean(-1) + blocks.imag.square().mean(-1)
-    quiet = torch.quantile(power.double(), 0.1, dim=1, keepdim=True).clamp(min=1e-300)
-    return (power / quiet).mean(0)
+    quiet = torch.stack([torch.quantile(coil, 0.1) for coil in power.double()])  # of all, it takes 2^24 values at most
+    return (power / quiet.clamp(min=1e-300)[:, None]).mean(0)
 
 
 def _chance_limit(coils: int, voxels: int) -> float:

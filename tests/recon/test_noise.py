@@ -35,3 +35,15 @@ def test_an_image_without_background_asks_for_a_noise_scan() -> None:
     )
     with pytest.raises(ProtocolError, match="--noise"):
         background_noise(images)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 64), (1, 3, 64), (2, 64, 3)])
+def test_an_image_smaller_than_a_block_asks_for_a_noise_scan(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(ProtocolError, match="--noise"):
+        background_noise(torch.ones((2, *shape), dtype=torch.complex64))
+
+
+def test_many_coils_and_voxels_are_no_obstacle() -> None:
+    """`torch.quantile` takes 2^24 values at most: here are more, though of few voxels a block."""
+    with pytest.raises(ProtocolError, match="background voxels for"):
+        background_noise(torch.ones((2**13, 1, 1, 2049), dtype=torch.complex64), 1)
