@@ -43,6 +43,7 @@ def test_an_image_smaller_than_a_block_asks_for_a_noise_scan(shape: tuple[int, i
         background_noise(torch.ones((2, *shape), dtype=torch.complex64))
 
 
+@pytest.mark.slow
 def test_many_coils_and_voxels_are_no_obstacle() -> None:
     """`torch.quantile` takes 2^24 values at most: here are more."""
     shape = (64, 1, 1, 2**18 + 1)
