@@ -127,26 +127,10 @@ def grid(
     return hybrid.reshape(*counts.shape, *hybrid.shape[1:])
 
 
-def gather(plan: Layout, *, coil_matrix: Tensor, progress: Progress = silent) -> tuple[Tensor, np.ndarray]:
-    """Return the lines of a scan without what was not sampled; lines acquired more than once are averaged.
-
-    Parameters
-    ----------
-    plan, coil_matrix, progress
-        As for `grid`.
-
-    Returns
-    -------
-    Tensor
-        ``[line, virtual, x]``.
-    Array
-        Cell of each line, ascending, index into ``[contrast, slice, kz, ky]``, int64 ``[line]``.
-    """
-    cells, rows, counts = np.unique(plan.cell, return_inverse=True, return_counts=True)
-    lines = _summed(plan, rows, len(cells), coil_matrix, 0.0, None, progress)
-    if plan.averages > 1:
-        lines /= torch.from_numpy(counts).to(lines.device).reshape(-1, 1, 1)
-    return lines, cells
+def gather(plan: Layout, *, coil_matrix: Tensor, progress: Progress = silent) -> Tensor:
+    """Return the profiles of all readouts in their order, ``[readout, virtual, x]``; parameters as for `grid`."""
+    rows = np.arange(len(plan.readouts))
+    return _summed(plan, rows, len(rows), coil_matrix, 0.0, None, progress)
 
 
 def _summed(

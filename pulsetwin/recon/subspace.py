@@ -6,7 +6,9 @@ themselves. The readout is transformed first, so that every position along it is
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,8 +16,9 @@ from torch import Tensor
 from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.operators.solve import conjugate_gradient
 from pulsetwin.progress import Progress, silent
-from pulsetwin.recon.hybrid import PLANE, chunks
+from pulsetwin.recon.hybrid import PLANE
 from pulsetwin.recon.sensitivities import Sensitivities
+from pulsetwin.recon.subspace_kernel import gathered, mix, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,28 +111,33 @@ def subspace_sense(
         raise ProtocolError(f"regularisation {regularisation} is negative: give 0 or more")
     weights, cell = lines.weights.to(lines.values.real.dtype), lines.cell
     kernel = _kernel(weights, cell, lines.shape)
-    size = weights.shape[1] * lines.values.shape[1] * lines.shape[0] * lines.shape[1] * lines.values.element_size()
     images = lines.values.new_zeros((weights.shape[1], *lines.shape))
-    for x in chunks(lines.shape[2], size):
+
+    def solve(x: slice) -> int:
+        """Solve some positions along x; return how many."""
+        torch.set_num_threads(1)  # of this thread: positions are worked on side by side
         maps = sensitivities.at(x)
         if bool(maps.any()):
             rhs = _combined(maps, torch.fft.ifftn(_planes(lines, weights, cell, x), dim=PLANE, norm="ortho"))
-            model = _Normal(maps, kernel, regularisation)
+            model = partial(_normal, maps.contiguous(), kernel, regularisation)
             solved = conjugate_gradient(model, rhs, iterations=iterations, tolerance=tolerance, batch_axes=1)
             images[..., x] = torch.fft.fftshift(solved, PLANE).movedim(0, -1)
-        progress(x.stop, lines.shape[2], "reconstructing")
+        return x.stop - x.start
+
+    done = 0
+    with ThreadPoolExecutor(torch.get_num_threads()) as workers:
+        for count in workers.map(solve, (slice(x, x + 1) for x in range(lines.shape[2]))):
+            done += count
+            progress(done, lines.shape[2], "reconstructing")
     return images
 
 
-def _kernel(weights: Tensor, cell: Tensor, shape: tuple[int, int, int]) -> dict[tuple[int, int], Tensor]:
-    """Return ``sum_l w_lj w_lk`` of the lines of each cell, real ``[z, y]`` for each pair ``j <= k`` that has any."""
-    kernel = {}
-    for j in range(weights.shape[1]):
-        for k in range(j, weights.shape[1]):
-            plane = weights.new_zeros(shape[0] * shape[1]).index_add_(0, cell, weights[:, j] * weights[:, k])
-            if bool(plane.any()):
-                kernel[j, k] = plane.reshape(shape[:2])
-    return kernel
+def _kernel(weights: Tensor, cell: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Return ``sum_l w_lj w_lk`` of the lines of each cell, real ``[cell, coefficient, coefficient]``."""
+    terms = weights.shape[1]
+    products = (weights[:, :, None] * weights[:, None]).flatten(1)
+    kernel = weights.new_zeros(shape[0] * shape[1], terms**2).index_add_(0, cell, products)
+    return kernel.unflatten(1, (terms, terms))
 
 
 def _planes(lines: Lines, weights: Tensor, cell: Tensor, x: slice) -> Tensor:
@@ -148,27 +156,17 @@ def _combined(maps: Tensor, coils: Tensor) -> Tensor:
     return torch.stack([(maps.conj() * one).sum(1) for one in coils.unbind(1)], 1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Normal:
-    """The normal operator at some positions along x, on images ``[x, coefficient, z, y]``."""
-
-    maps: Tensor
-    kernel: dict[tuple[int, int], Tensor]
-    regularisation: float
-
-    def __call__(self, image: Tensor) -> Tensor:
-        data = torch.fft.fftn(self.maps[:, None] * image[:, :, None], dim=PLANE)
-        return _combined(self.maps, torch.fft.ifftn(self._mixed(data), dim=PLANE)).add_(
-            image, alpha=self.regularisation
-        )
-
-    def _mixed(self, data: Tensor) -> Tensor:
-        result = torch.zeros_like(data)
-        for (j, k), plane in self.kernel.items():
-            result[:, j].addcmul_(data[:, k], plane.to(data.dtype))
-            if k != j:
-                result[:, k].addcmul_(data[:, j], plane.to(data.dtype))
-        return result
+def _normal(maps: Tensor, kernel: Tensor, regularisation: float, image: Tensor) -> Tensor:
+    """Apply the normal operator at some positions along x, to images ``[x, coefficient, z, y]``."""
+    flat_maps, flat = maps.flatten(2).numpy(), image.contiguous().flatten(2).numpy()
+    coils = image.new_empty((*image.shape[:2], maps.shape[1], *image.shape[2:]))
+    spread(flat_maps, flat, coils.flatten(3).numpy())
+    data = torch.fft.fftn(coils, dim=PLANE)
+    mix(data.flatten(3).numpy(), kernel.numpy(), kernel.diagonal(0, 1, 2).any(1).numpy())
+    coils = torch.fft.ifftn(data, dim=PLANE)
+    result = torch.empty_like(image, memory_format=torch.contiguous_format)
+    gathered(flat_maps, coils.flatten(3).numpy(), flat, regularisation, result.flatten(2).numpy())
+    return result
 
 
 def one_hot(contrast: Tensor, contrasts: int) -> Tensor:

@@ -46,11 +46,10 @@ def volume_sense(plan: Layout, coil_matrix: Tensor, calibration: Layout | None, 
 
 def volume_lines(plan: Layout, coil_matrix: Tensor, progress: Progress = silent) -> Lines:
     """Read the lines of a volume, with a coefficient for each contrast."""
-    values, cells = gather(plan, coil_matrix=coil_matrix, progress=progress)
+    values = gather(plan, coil_matrix=coil_matrix, progress=progress)
     nx, ny, nz = plan.shape
-    contrast, cell = np.divmod(cells, nz * ny)
-    kz, ky = (torch.from_numpy(one) for one in np.divmod(cell, ny))
-    return Lines(values, kz, ky, one_hot(torch.from_numpy(contrast), len(plan.contrasts)), (nz, ny, nx))
+    contrast, kz, ky = (torch.from_numpy(one.astype(np.int64)) for one in (plan.contrast, plan.kz, plan.ky))
+    return Lines(values, kz, ky, one_hot(contrast, len(plan.contrasts)), (nz, ny, nx))
 
 
 def calibrated(lines: Lines) -> Sensitivities:
