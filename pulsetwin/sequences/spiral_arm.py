@@ -21,8 +21,8 @@ class Arm:
     Parameters
     ----------
     gradient
-        gx + i gy [Hz/m] in the middle of the raster intervals, complex128 ``[interval]``. The first and the last are 0,
-        and the sum is: the area is 0, whether the values count as steps or are joined by straight lines.
+        gx + i gy [Hz/m] in the middle of the raster intervals, complex128 ``[interval]``. The first and the last two
+        are 0, and the sum is: the area is 0, whether the values count as steps or are joined by straight lines.
     outward
         Time from the end of the first interval, where the arm begins, to its end [s].
     """
@@ -99,4 +99,5 @@ def _returned(outward: Array, rate: float, most: float, raster: float) -> Array:
     flat = max(math.ceil((abs(area) / min(most, rate * rise * raster) - rise * raster) / raster), 0)
     up = (np.arange(rise) + 0.5) / rise
     lobe = np.concatenate((up, np.ones(flat), up[::-1]))
-    return np.concatenate(([0.0], ramped, -area / raster / lobe.sum() * lobe, [0.0]))
+    # two zeros at the end: 1.4.1 holds no values at edges, and its readers continue the line through the last two
+    return np.concatenate(([0.0], ramped, -area / raster / lobe.sum() * lobe, [0.0, 0.0]))

@@ -12,8 +12,10 @@ import pytest
 from pulsetwin.export.describe import describe_seq
 from pulsetwin.export.playable import check
 from pulsetwin.scanner import Scanner
+from pulsetwin.sequences.library import sequence_named
 from pulsetwin.sequences.seqfile import read_seq
 from tests.sequences import made
+from tests.sequences.small import small
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "data").rglob("*.seq"))
 PRISMA = Scanner.preset("siemens-prisma")
@@ -191,3 +193,11 @@ def test_description_names_what_a_scanner_must_know(tmp_path):
     path = tmp_path / "a.seq"
     path.write_text(made.text("1.5.1", "1 110 0 1 0 0 0 1\n", trap=TRAP, extensions=extensions))
     assert describe_seq(read_seq(path))["needs"] == ["rotations (1.5.1)"]
+
+
+@pytest.mark.parametrize("version", ["1.4.1", "1.5.0"])
+def test_a_designed_spiral_does_not_jump_where_the_file_holds_no_edges(tmp_path, version):
+    seq = sequence_named("spiral").build(small("spiral", PRISMA), PRISMA)
+    findings = [*check(made.write(seq, tmp_path / "a.seq", version), PRISMA).kept]
+    jumps = {finding.rule: finding.value for finding in findings if finding.rule.startswith("jump-")}
+    assert jumps == {f"jump-{axis}": pytest.approx(0.0, abs=1e-6) for axis in "xyz"}
