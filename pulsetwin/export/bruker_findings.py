@@ -120,7 +120,7 @@ def _text(seq: SeqFile) -> Iterator[Finding]:
 def _tables(seq: SeqFile) -> Iterator[Finding]:
     """Find what exceeds the tables of the interpreter, and events whose numbers are not their places."""
     blocks = np.arange(len(seq)) >= MOST_BLOCKS
-    message = "blocks above 2048 are dropped: shorten the sequence, or split it into files"
+    message = f"blocks above {MOST_BLOCKS} are dropped: shorten the sequence, or split it into files"
     yield from _over(seq, blocks, "bruker-blocks", message, len(seq), MOST_BLOCKS, "blocks")
     traps = seq.gradients.kind == "t"
     for columns, ids, what, remedy in (
