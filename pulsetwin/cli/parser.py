@@ -10,6 +10,9 @@ from typing import Any
 from pulsetwin.cli.design import add_design, design
 from pulsetwin.cli.export import add_export, export
 from pulsetwin.cli.look import check, info
+from pulsetwin.cli.map import add_map
+from pulsetwin.cli.map_qalas import METHODS as MAP_METHODS
+from pulsetwin.cli.map_qalas import add_options
 from pulsetwin.cli.plot import add_plot, plot
 from pulsetwin.cli.recon import recon
 from pulsetwin.cli.simulate import simulate
@@ -27,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     verbs = made.add_subparsers(title="verbs", metavar="VERB", required=True)
     _add_recon(verbs)
+    add_map(verbs)
     _add_simulate(verbs)
     file = _verb(verbs, "info", info, "tell what is in a raw-data file or a .seq", "pulsetwin info scan.dat")
     file.add_argument("file", help="raw data (.dat, .h5) or sequence (.seq)")
@@ -67,6 +71,9 @@ def _add_recon(verbs: Any) -> None:
     verb.add_argument("--force", action="store_true", help="replace the files of an earlier run")
     verb.add_argument("--double", action="store_true", help="compute in double precision")
     verb.add_argument("--device", default="cpu", help="where to compute, such as cuda (default: cpu)")
+    verb.add_argument("--maps", dest="map_method", choices=(*MAP_METHODS, "none"), default="fit", help="how to map "
+                      "what the .seq is made for: QALAS (fit)")  # fmt: skip
+    add_options(verb)
     verb.set_defaults(if_memory_ends="pass a smaller --memory, or fewer virtual coils with --coils")
 
 

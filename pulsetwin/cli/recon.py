@@ -5,18 +5,26 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pulsetwin.cli.files import existing, writable
+from pulsetwin.cli.map_qalas import INPUTS, given, map_images, tell
+from pulsetwin.cli.timed import timed
 from pulsetwin.errors import ProtocolError
 from pulsetwin.progress import bar
 
+if TYPE_CHECKING:
+    from pulsetwin.export.maps_output import Mapped
+    from pulsetwin.rawdata import RawData
+    from pulsetwin.volume import Images
+
 _GIB = 1 << 30
 _SETTINGS = ("method", "coils", "memory", "partial", "trust_seq", "double", "device")
+_QALAS = {"T2prepStart", "InversionStart"}  # definitions that tell a QALAS
+_ROLES = ("scan", "seq", "reference", "reference_seq", "noise", *INPUTS)
 
 
 def recon(options: argparse.Namespace) -> int:
@@ -30,13 +38,13 @@ def recon(options: argparse.Namespace) -> int:
     timings: dict[str, float] = {}
     progress = bar()
     reading = {"partial": options.partial, "trust_seq": options.trust_seq, "progress": progress}
-    with _timed(timings, "read"):
+    with timed(timings, "read"):
         raw = read(options.scan, options.seq, noise=options.noise, **reading)
     reference = None
     if options.reference:
-        with _timed(timings, "read the reference"):
+        with timed(timings, "read the reference"):
             reference = read(options.reference, options.reference_seq, **reading)
-    with _timed(timings, "reconstruct"):
+    with timed(timings, "reconstruct"):
         images = reconstruct(
             raw,
             reference=reference,
@@ -48,10 +56,35 @@ def recon(options: argparse.Namespace) -> int:
             progress=progress,
         )
     settings = {name: getattr(options, name) for name in _SETTINGS}
+    mapped = _mapped(raw, images, options, timings)
     kept = {"settings": settings, "inputs": inputs, "timings": timings, "extras": images.extras}
+    kept |= {"mapped": mapped, "bids": options.bids}
     outputs = write_recon(options.output, raw, images, **kept, force=options.force, progress=progress)
     _report(Path(options.output), images, outputs)
+    if mapped is not None:
+        tell(Path(options.output), mapped, ())
+        images = replace(images, warnings=tuple(dict.fromkeys((*images.warnings, *mapped.maps.warnings))))
+    sys.stderr.write("".join(f"warning: {' '.join(warning.split())}\n" for warning in images.warnings))
     return 0
+
+
+def _mapped(raw: RawData, images: Images, options: argparse.Namespace, timings: dict[str, float]) -> Mapped | None:
+    """Return the maps that the definitions of the `.seq` allow, if any."""
+    from pulsetwin.recon.b1 import is_b1_scan, map_b1
+
+    said, asked = raw.definitions, given(options)
+    if options.map_method != "none" and _QALAS <= said.keys():
+        from pulsetwin.sim.signal_models.qalas_timing import QalasTiming
+
+        return map_images(images, QalasTiming.from_definitions(said), options, timings, bar())
+    if asked:
+        raise ProtocolError(f"{asked[0]} is for maps of a QALAS, and none is made of this scan: leave it out")
+    if options.map_method == "none" or not is_b1_scan(said):
+        return None
+    from pulsetwin.export.maps_output import Mapped
+
+    with timed(timings, "map"):
+        return Mapped("B1", map_b1(images, said), {})
 
 
 def _inputs(options: argparse.Namespace) -> dict[str, Path]:
@@ -60,20 +93,11 @@ def _inputs(options: argparse.Namespace) -> dict[str, Path]:
         raise ProtocolError("--reference-seq needs --reference: give the raw data of the reference too")
     if options.trust_seq and not options.seq:
         raise ProtocolError("--trust-seq needs --seq: give the .seq to trust")
-    roles = ("scan", "seq", "reference", "reference_seq", "noise")
-    return {role: existing(getattr(options, role)) for role in roles if getattr(options, role)}
-
-
-@contextmanager
-def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
-    """Record how long a step takes [s]."""
-    began = time.perf_counter()
-    yield
-    timings[name] = time.perf_counter() - began
+    return {role: existing(getattr(options, role)) for role in _ROLES if getattr(options, role)}
 
 
 def _report(out: Path, images: Any, outputs: Sequence[str]) -> None:
-    """Tell where everything is and how well it went; every warning goes to stderr."""
+    """Tell where everything is and how well it went."""
     from pulsetwin.export.report import quality_words
 
     contrasts, z, y, x = images.values.shape
@@ -85,4 +109,3 @@ def _report(out: Path, images: Any, outputs: Sequence[str]) -> None:
     ]
     lines += ["quality  {}: {}".format(*quality_words(name, value)) for name, value in images.quality.items()]
     sys.stdout.write("\n".join(lines) + "\n")
-    sys.stderr.write("".join(f"warning: {' '.join(warning.split())}\n" for warning in images.warnings))

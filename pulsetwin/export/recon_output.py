@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from pulsetwin.atomic import atomic_folder
 from pulsetwin.errors import ProtocolError
 from pulsetwin.export import data_figures, figures, nifti, summary
 from pulsetwin.export.describe_raw import protocol
+from pulsetwin.export.maps_output import Mapped, map_facts, planned_figures, report_tables, write_maps, written
+from pulsetwin.export.pictures import Planned, drawn
 from pulsetwin.export.report import Picture, render
 from pulsetwin.progress import Progress, silent
 from pulsetwin.rawdata import RawData
@@ -32,6 +34,8 @@ def write_recon(
     inputs: Mapping[str, str | Path],
     timings: Mapping[str, float],
     extras: Mapping[str, np.ndarray] | None = None,
+    mapped: Mapped | None = None,
+    bids: str | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> list[str]:
@@ -51,6 +55,10 @@ def write_recon(
         Name of each step so far to its duration [s].
     extras
         ``uncorrected``: magnitude of the first contrast without ghost correction, ``[z, y, x]``.
+    mapped
+        Maps that were made of the images, if any.
+    bids
+        Subject and session by which the maps are named, see `maps_output.write_maps`.
     force
         Whether to replace the files of an earlier run; other files in the folder stay.
     progress
@@ -68,16 +76,22 @@ def write_recon(
     with atomic_folder(out, force=force, stale=summary.previous_outputs(out)) as folder:
         facts = {role: summary.file_facts(path, progress) for role, path in inputs.items()}
         _write_images(folder, images, progress)
-        pictures, problems = _pictures(raw, images, extras or {}, progress)
+        if mapped is not None:
+            write_maps(folder, mapped, facts, bids)
+        planned = _plan(raw, images, extras or {})
+        pictures, problems = drawn(planned if mapped is None else [*planned_figures(mapped), *planned], progress)
         (folder / "figures").mkdir()
         for picture in pictures:
             (folder / "figures" / f"{picture.name}.png").write_bytes(picture.png)
-        outputs = sorted([*_files(folder), "report.html", "summary.json"])
+        outputs = sorted([*written(folder), "report.html", "summary.json"])
         timings = {**timings, "write": time.perf_counter() - began}
         content = summary.summarise(raw, images, settings=settings, inputs=facts, timings=timings, outputs=outputs)
+        if mapped is not None:
+            content["maps"] = map_facts(mapped)
+            content["warnings"] = list(dict.fromkeys((*content["warnings"], *mapped.maps.warnings)))
         content["warnings"] += problems
         summary.write_json(folder / "summary.json", content)
-        page = _page(raw, images, content, pictures)
+        page = _page(raw, images, content, pictures, [] if mapped is None else report_tables(mapped))
         (folder / "report.html").write_text(page, encoding="utf-8")
     return outputs
 
@@ -94,25 +108,7 @@ def _write_images(folder: Path, images: Images, progress: Progress) -> None:
     progress(3, 3, "writing images")
 
 
-def _pictures(
-    raw: RawData, images: Images, extras: Mapping[str, np.ndarray], progress: Progress
-) -> tuple[list[Picture], list[str]]:
-    """Draw every figure these data have; one that fails is a warning, for the images must not be lost with it."""
-    planned = _plan(raw, images, extras)
-    pictures, problems = [], []
-    for done, (name, section, caption, draw) in enumerate(planned):
-        progress(done, len(planned), "drawing figures")
-        try:
-            pictures.append(Picture(name, section, caption, figures.to_png(draw())))
-        except Exception as error:
-            problems.append(f"figure '{name}' could not be drawn: {error}")
-    progress(len(planned), len(planned), "drawing figures")
-    return pictures, problems
-
-
-def _plan(
-    raw: RawData, images: Images, extras: Mapping[str, np.ndarray]
-) -> list[tuple[str, str, str, Callable[[], Any]]]:
+def _plan(raw: RawData, images: Images, extras: Mapping[str, np.ndarray]) -> list[Planned]:
     """List name, section, caption and drawing function of each figure these data have."""
     group = raw.groups[0]
     known = {
@@ -141,7 +137,7 @@ _TRAJECTORY = ("Raw data", "Positions of the samples in k-space; long scans show
 _KSPACE = ("Raw data", "Raw samples in the order of acquisition, root sum of squares of the channels.")
 
 
-def _page(raw: RawData, images: Images, content: dict[str, Any], pictures: list[Picture]) -> str:
+def _page(raw: RawData, images: Images, content: dict[str, Any], pictures: list[Picture], tables: list[str]) -> str:
     """Compose the report."""
     scan = content["inputs"].get("scan", {}).get("file", "Reconstruction")
     provenance = {"pulsetwin": __version__}
@@ -158,9 +154,5 @@ def _page(raw: RawData, images: Images, content: dict[str, Any], pictures: list[
         pictures=pictures,
         settings=content["settings"],
         provenance=provenance,
+        tables=tables,
     )
-
-
-def _files(folder: Path) -> list[str]:
-    """List the files of a folder, relative to it."""
-    return [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]

@@ -79,6 +79,7 @@ def render(
     pictures: Sequence[Picture],
     settings: Mapping[str, Any],
     provenance: Mapping[str, str],
+    tables: Sequence[str] = (),
 ) -> str:
     """Return the report as HTML, without a link to anything outside itself.
 
@@ -98,6 +99,8 @@ def render(
         The arguments of the run.
     provenance
         Version, hashes of the inputs, timings.
+    tables
+        Further HTML, shown behind the figures.
     """
     body = [f"<h1>{escape(title)}</h1><p class='sub'>{escape(subtitle)}</p>", _tiles(quality), _warnings(warnings)]
     section = ""
@@ -106,6 +109,7 @@ def render(
             section = picture.section
             body.append(f"<h2>{escape(section)}</h2>")
         body.append(figure_html(picture))
+    body += tables
     for heading, rows in (("Protocol", protocol), ("Settings", settings), ("Provenance", provenance)):
         body.append(f"<h2>{heading}</h2>{table_html(rows)}")
     return page_html(title, body)

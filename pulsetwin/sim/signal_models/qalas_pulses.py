@@ -113,14 +113,15 @@ def preparation_maps(
     Parameters
     ----------
     timeline
-        The sequence, from the first pulse of a T2 preparation on.
+        The sequence, whose first pulse is the first of a T2 preparation.
     timing
         Its times.
     t1, t2, b1, offset
         Relaxation times [s], relative transmit field and off-resonance [Hz] of each spin, ``[spin]``.
     """
     ends = timeline.duration.cumsum(0)
-    at = torch.cat((ends.new_zeros(1), ends))[timeline.interval_start[:-1]] + timing.t2prep_start
+    at = torch.cat((ends.new_zeros(1), ends))[timeline.interval_start[:-1]]
+    at = at - at[timeline.flip_angle != 0][0] + timing.t2prep_start  # a noise scan may come first
     spans = (
         (timing.t2prep_start, timing.train_starts[0]),
         (timing.train_starts[0] + timing.train_duration, timing.train_starts[1]),

@@ -1,0 +1,26 @@
+"""Figures of a report: drawn one by one, so that one that fails costs a warning and not the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pulsetwin.export.figures import to_png
+from pulsetwin.export.report import Picture
+from pulsetwin.progress import Progress, silent
+
+Planned = tuple[str, str, str, Callable[[], Any]]
+"""Name, section, caption and drawing function of a figure."""
+
+
+def drawn(planned: Sequence[Planned], progress: Progress = silent) -> tuple[list[Picture], list[str]]:
+    """Return the figures, and a sentence for each that could not be drawn."""
+    pictures, problems = [], []
+    for done, (name, section, caption, draw) in enumerate(planned):
+        progress(done, len(planned), "drawing figures")
+        try:
+            pictures.append(Picture(name, section, caption, to_png(draw())))
+        except Exception as error:
+            problems.append(f"figure '{name}' could not be drawn: {error}")
+    progress(len(planned), len(planned), "drawing figures")
+    return pictures, problems
