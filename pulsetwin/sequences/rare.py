@@ -33,13 +33,17 @@ class Protocol:
         (math.pi,), "rad", "of the refocusing pulses; the last counts for those that follow", low=0.01, high=math.pi
     )
     echo_spacing: float | None = setting(None, "s", "the least if none", low=0, high=1)
-    tr: float | None = setting(None, "s", "repetition time of a slice; the least if none", low=0, high=60)
+    te: float | None = setting(
+        None, "s", "the echo next to it reads the central line, in linear order; as ordered if none", low=0, high=60
+    )
+    tr: float | None = setting(2.0, "s", "repetition time of a slice; the least if none", low=0, high=60)
     bandwidth: float = setting(400.0, "Hz", "per pixel", low=1, high=1e5)
     oversampling: int = setting(2, "", "of the readout", low=1, high=8)
     excitation_duration: float = setting(2e-3, "s", "of the excitation", low=1e-4, high=2e-2)
     refocusing_duration: float = setting(2.5e-3, "s", "of the refocusing pulses", low=1e-4, high=2e-2)
     time_bandwidth: float = setting(4.0, "", "of all pulses", low=1, high=32)
     crushing: float = setting(4.0, "", "cycles across the slice on either side of a refocusing pulse", low=1, high=64)
+    dummies: int = setting(1, "", "excitations of each slice before the first that is measured", low=0, high=1000)
     noise_samples: int = setting(0, "", "of a noise scan before all, at least", low=0, high=10**7)
 
     def __post_init__(self) -> None:
@@ -47,6 +51,8 @@ class Protocol:
         if self.matrix[0] % 2 or self.matrix[1] % self.train:
             raise ProtocolError(f"matrix = {self.matrix}, train = {self.train}: give an even number of samples, and "
                                 "lines that are a multiple of the train")  # fmt: skip
+        if self.te is not None and self.order != "linear":
+            raise ProtocolError(f"te = {1e3 * self.te:g} ms, order = {self.order}: give te with the order linear only")
 
 
 def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
@@ -69,23 +75,36 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     wait = down(rest("tr", p.tr, p.slices * shot, scanner.block_raster) / p.slices, scanner.block_raster)
     seq = pp.Sequence(scanner.opts)
     begin_scan(seq, "LIN PAR SLC ECO", parts.line.adc, p.noise_samples, scanner)
-    shots = p.matrix[1] // p.train
-    for number in range(shots):
-        lines = _lines(p, number, shots)
+    shots, centre = p.matrix[1] // p.train, _central_echo(p, parts.spacing)
+    for number in [None] * p.dummies + list(range(shots)):
+        lines = _lines(p, number or 0, shots, centre)
         for slice_number in interleaved(p.slices).tolist():
             place = position(slice_number, p.slices, p.fov[2], p.slice_gap)
-            add_train(seq, parts, lines, [labels(row, 0, slice_number, 0) for row in lines], place, p.refocusing)
+            names = None if number is None else [labels(row, 0, slice_number, 0) for row in lines]
+            add_train(seq, parts, lines, names, place, p.refocusing)
             pause(seq, wait)
-    centre = next(echo for echo, row in enumerate(zip(*(_lines(p, n, shots) for n in range(shots)), strict=True))
-                  if p.matrix[1] // 2 in row)  # fmt: skip
     te = parts.spacing * (centre + 1)
     return describe(seq, p, te, p.slices * (shot + wait), EchoSpacing=parts.spacing)
 
 
-def _lines(p: Protocol, shot: int, shots: int) -> list[int]:
-    """Return the lines of a shot in the order of its echoes: k-space in bands of `shots` lines, one for each echo."""
-    bands = list(range(p.train))
+def _central_echo(p: Protocol, spacing: float) -> int:
+    """Return the number of the echo that reads the central line, counted from 0."""
+    if p.te is None:
+        return 0 if p.order == "centric" else p.train // 2
+    echo = round(p.te / spacing)
+    if not 1 <= echo <= p.train:
+        raise ProtocolError(f"te = {1e3 * p.te:.6g} ms is not among the echoes: give {1e3 * spacing:.6g} to "
+                            f"{1e3 * p.train * spacing:.6g} ms, or another train or echo_spacing")  # fmt: skip
+    return echo - 1
+
+
+def _lines(p: Protocol, shot: int, shots: int, centre: int) -> list[int]:
+    """Return the lines of a shot in the order of its echoes: k-space in bands of `shots` lines, one for each echo.
+
+    In linear order the bands are turned round in a ring until the middle one comes at echo `centre`.
+    """
+    middle = p.train // 2
+    bands = [(echo - centre + middle) % p.train for echo in range(p.train)]
     if p.order == "centric":
-        middle = p.train // 2
         bands.sort(key=lambda band: (abs(band - middle), band))
     return [band * shots + shot for band in bands]

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pypulseq as pp
 import pytest
+from scipy.ndimage import binary_dilation
 
 from pulsetwin.errors import ProtocolError
 from pulsetwin.export.playable import check
@@ -36,7 +37,7 @@ def test_playable(name, extra, tmp_path):
 
 @pytest.mark.parametrize(("spacing", "tr", "order"), [(None, None, "linear"), (12e-3, 0.5, "centric")])
 def test_times_and_places(spacing, tr, order):
-    protocol = Protocol(matrix=(32, 16), train=8, echo_spacing=spacing, tr=tr, order=order)
+    protocol = Protocol(matrix=(32, 16), train=8, echo_spacing=spacing, tr=tr, order=order, dummies=0)
     seq = build(protocol, PRISMA)
     k, _, excitation, refocusing, time = seq.calculate_kspace()
     k, time = k.reshape(3, -1, 64), time.reshape(-1, 64)
@@ -59,7 +60,7 @@ def test_times_and_places(spacing, tr, order):
 
 
 def test_angles_and_phases():
-    seq = build(Protocol(matrix=(16, 8), train=4, refocusing=(math.pi, 2.0)), PRISMA)
+    seq = build(Protocol(matrix=(16, 8), train=4, refocusing=(math.pi, 2.0), dummies=0), PRISMA)
     pulses = [block.rf for block in (seq.get_block(i) for i in seq.block_events) if block.rf is not None]
     angle = [2 * np.pi * np.abs(np.sum(one.signal) * seq.rf_raster_time) for one in pulses]
     assert np.allclose(angle, [math.pi / 2, math.pi, 2, 2, 2] * 2, rtol=1e-4)
@@ -77,9 +78,43 @@ def test_the_image_is_the_phantom(tmp_path):
     assert np.corrcoef(image.ravel(), density.ravel())[0, 1] > 0.95
 
 
+def scanned(tmp_path, **extra):
+    """Return the image of a disc of water without relaxation, and where it is."""
+    path = tmp_path / "rare.seq"
+    build(Protocol(**({"matrix": (32, 32), "train": 8, "bandwidth": 800.0} | extra)), PRISMA).write(str(path))
+    phantom = phantom_for(read_seq(path), "vials", 32, PRISMA)
+    images = reconstruct(acquire(path, phantom, PRISMA, tol=1e-2))
+    return np.abs(at_voxels(images.values[0], images.affine, phantom))[0], phantom.proton_density[0].numpy()
+
+
+def background(image, density):
+    """Return the mean signal where nothing is, away from the edges of the object, over that of the object."""
+    empty = ~binary_dilation(density > 0, iterations=2)
+    assert empty.sum() > 50
+    return image[empty].mean() / image[density > 0.5].mean()
+
+
+def test_shots_of_the_default_have_no_ghost(tmp_path):
+    assert background(*scanned(tmp_path)) < 0.015
+    assert background(*scanned(tmp_path, dummies=0, tr=None)) > 0.03  # the first shot finds more magnetisation
+
+
+@pytest.mark.parametrize(("wanted", "echo"), [(12e-3, 1), (50e-3, 4), (99e-3, 8)])
+def test_the_central_line_is_read_at_the_echo_next_to_te(wanted, echo):
+    seq = build(Protocol(matrix=(32, 16), train=8, echo_spacing=12e-3, te=wanted), PRISMA)
+    lines = np.asarray(seq.evaluate_labels(evolution="adc")["LIN"]).reshape(2, 8)
+    assert (lines[:, echo - 1] == 8).sum() == 1
+    assert np.array_equal(np.sort(lines.ravel()), np.arange(16))
+    assert seq.definitions["TE"] == pytest.approx(12e-3 * echo)
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(ProtocolError, match="echo_spacing = 1 ms is too short"):
         build(Protocol(echo_spacing=1e-3), PRISMA)
+    with pytest.raises(ProtocolError, match="te = 200 ms is not among the echoes: give 10 to 160 ms"):
+        build(Protocol(te=0.2, echo_spacing=0.01, bandwidth=800.0), PRISMA)
+    with pytest.raises(ProtocolError, match="order linear only"):
+        Protocol(te=0.1, order="centric")
     with pytest.raises(ProtocolError, match="multiple of the train"):
         Protocol(matrix=(32, 30), train=16)
     with pytest.raises(ProtocolError, match="linear, centric"):
