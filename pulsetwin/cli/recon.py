@@ -73,7 +73,7 @@ def _mapped(raw: RawData, images: Images, options: argparse.Namespace, timings: 
     from pulsetwin.recon.b1 import is_b1_scan, map_b1
 
     said, asked = raw.definitions, given(options)
-    if options.map_method != "none" and _QALAS <= said.keys():
+    if options.map_method != "none" and said.keys() >= _QALAS:
         from pulsetwin.sim.signal_models.qalas_timing import QalasTiming
 
         return map_images(images, QalasTiming.from_definitions(said), options, timings, bar())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def played_spin_echo(echo: SpinEcho, t1: float, t2: float) -> complex:
     spins = np.stack((np.zeros(16, complex), np.ones(16, complex)))
     events = [*echo.inversions[::-1], 0.0]
     for _ in range(60):
-        for now, following in zip(events[:-1], events[1:], strict=True):
+        for now, following in pairwise(events):
             spins = relaxed(spoiled(turned(spins, np.pi)), now - following, t1, t2)
         spins = turned(spins, np.pi / 2)
         spins = relaxed(spins, echo.te / 2, t1, t2) * np.stack((SPINS, np.ones(16)))
