@@ -35,7 +35,7 @@ class Protocol:
     echo: str = setting("gradient", "", "which is read", choices=("gradient", "spin"))
     flip_angle: float = setting(math.radians(90), "rad", "of the excitation", low=1e-3, high=math.pi)
     te: float | None = setting(None, "s", "echo time of the central line; the least if none", low=0, high=1)
-    tr: float | None = setting(None, "s", "repetition time of a slice; the least if none", low=0, high=60)
+    tr: float | None = setting(2.0, "s", "repetition time of a slice; the least if none", low=0, high=60)
     blips: str = setting(
         "up", "", "up, down, both one after the other (SET 0 and 1), or none for a ghost reference",
         choices=("up", "down", "both", "none"),
@@ -45,7 +45,7 @@ class Protocol:
     segments: int = setting(1, "", "excitations that share the lines of an image", low=1, high=256)
     partial_fourier: float = setting(1.0, "", "part of the lines; those read first are left out", low=0.55, high=1)
     repetitions: int = setting(1, "", "of the whole", low=1, high=100000)
-    dummies: int = setting(0, "", "excitations of each slice before the first that is measured", low=0, high=10000)
+    dummies: int = setting(1, "", "excitations of each slice before the first that is measured", low=0, high=10000)
     bandwidth: float = setting(2000.0, "Hz", "per pixel, where the gradient is flat", low=1, high=1e6)
     oversampling: int = setting(2, "", "of the readout", low=1, high=8)
     rf_duration: float = setting(2e-3, "s", "of the excitation", low=1e-4, high=2e-2)

@@ -44,7 +44,7 @@ def test_playable(name, extra, tmp_path):
 
 
 @pytest.mark.parametrize("extra", KINDS, ids=str)
-@pytest.mark.parametrize("more", [{}, {"te": 60e-3, "tr": 0.5}], ids=["least", "longer"])
+@pytest.mark.parametrize("more", [{"tr": None}, {"te": 60e-3, "tr": 0.5}], ids=["least", "longer"])
 def test_times_places_and_labels(extra, more):
     protocol = made(**(extra | more))
     seq = build(protocol, PRISMA)
@@ -70,7 +70,7 @@ def test_times_places_and_labels(extra, more):
     assert np.allclose(np.diff(excitation[:: protocol.slices]), tr, atol=1e-9)
     if protocol.echo == "spin":
         assert np.allclose(refocusing - excitation, te / 2, atol=1.1e-5)
-    if more:
+    if protocol.tr is not None:
         assert (te, tr) == (pytest.approx(60e-3, abs=2e-5), pytest.approx(0.5, abs=3e-5))
     cells = np.column_stack([labels[name] for name in ("LIN", "SLC", "SET", "REP", "AVG", "NAV", "SEG")])
     one_train = ~nav | (protocol.segments == 1)  # each segment has navigators of its own
@@ -140,6 +140,17 @@ def test_the_image_is_the_phantom_and_navigators_undo_the_ghost(extra, tmp_path)
     assert image[~wide].mean() < 0.04 * image[inside].mean()
 
 
+@pytest.mark.parametrize("segments", [1, 4])
+def test_segments_of_the_default_have_no_ghost(segments, tmp_path):
+    raw, inside = simulated(made(segments=segments, ramp_sampling=False), tmp_path)
+    assert ghost(np.abs(reconstruct(raw).values[0, 0]), inside) < 0.015
+
+
+def test_a_first_segment_with_all_the_magnetisation_is_a_ghost(tmp_path):
+    raw, inside = simulated(made(segments=4, ramp_sampling=False, dummies=0, tr=None), tmp_path)
+    assert ghost(np.abs(reconstruct(raw).values[0, 0]), inside) > 0.1
+
+
 def test_a_train_without_blips_is_a_ghost_reference(tmp_path):
     raw, inside = simulated(made(navigators=False), tmp_path, receiver_delay=3e-6)
     reference, _ = simulated(made(navigators=False, blips="none"), tmp_path, receiver_delay=3e-6)
@@ -175,7 +186,7 @@ def test_the_bandwidth_that_is_said_to_work_does(ramps, name):
 @pytest.mark.parametrize("name", ["siemens-prisma", "siemens-terra"])
 def test_fat_is_saturated_before_each_excitation(name):
     scanner = Scanner.preset(name)
-    seq = build(Protocol(matrix=(32, 32), slices=2), scanner)
+    seq = build(Protocol(matrix=(32, 32), slices=2, dummies=0), scanner)
     pulses = [block.rf for block in map(seq.get_block, seq.block_events) if block.rf is not None]
     assert [pulse.use for pulse in pulses] == ["saturation", "excitation"] * 2
     assert pulses[0].freq_offset == pytest.approx(-3.45e-6 * scanner.gamma * scanner.field_strength)
