@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from pulsetwin.export.findings import ERROR, WARNING, Finding
+from pulsetwin.export.findings import ERROR, TOLD, WARNING, Finding
 from pulsetwin.export.gradient_samples import CHUNK, gradient_chunks
 from pulsetwin.scanner import SafeAxis, Scanner
 from pulsetwin.sequences.events import Array
@@ -23,6 +23,8 @@ EXAMPLE_AXES = (
     SafeAxis((1.50e-3, 2.50e-3, 0.15e-3), (0.55, 0.15, 0.30), 15.0, 0.31),
     SafeAxis((2.00e-3, 0.12e-3, 1.00e-3), (0.42, 0.40, 0.18), 25.0, 0.25),
 )
+_NOT_FOR_PEOPLE = ("bruker", "magritek")
+_WHY_NOT = "the example is of a coil for people"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +114,22 @@ def _filter(slew: Array, decay: Array, weight: Array, state: Array) -> Array:
     return result
 
 
-def nerve_peak(seq: SeqFile, scanner: Scanner) -> NervePeak:
-    """Return the strongest stimulation; x, y, z of the sequence are taken as the scanner's axes."""
-    example = scanner.pns is None
-    axes = EXAMPLE_AXES if scanner.pns is None else scanner.pns
+def nerve_axes(scanner: Scanner) -> tuple[SafeAxis, SafeAxis, SafeAxis] | None:
+    """Return the coefficients by which a scanner is judged: its own, or for whole bodies those of the example.
+
+    Scanners of animals and bench tops have none unless they state them: no person is in there.
+    """
+    return EXAMPLE_AXES if scanner.pns is None and scanner.vendor.lower() not in _NOT_FOR_PEOPLE else scanner.pns
+
+
+def nerve_peak(seq: SeqFile, scanner: Scanner) -> NervePeak | None:
+    """Return the strongest stimulation, or None where `nerve_axes` has no coefficients.
+
+    x, y, z of the sequence are taken as the scanner's axes.
+    """
+    example, axes = scanner.pns is None, nerve_axes(scanner)
+    if axes is None:
+        return None
     each, best, time = np.zeros(3), 0.0, 0.0
     for first, percent in stimulation(seq, axes, scanner.gamma, scanner.gradient_raster):
         each = np.maximum(each, percent.max(axis=1))
@@ -131,9 +145,12 @@ def nerve_peak(seq: SeqFile, scanner: Scanner) -> NervePeak:
 def nerve_findings(seq: SeqFile, scanner: Scanner) -> tuple[list[Finding], dict[str, float]]:
     """Return the verdict and the peak [%]: above 100 % an error, above 80 % a warning.
 
-    Example coefficients are those of no real scanner and give warnings only: real EPI scans exceed them.
+    Example coefficients are those of no real scanner and give warnings only: real EPI scans exceed them. Where there
+    are none, that is told.
     """
     peak = nerve_peak(seq, scanner)
+    if peak is None:
+        return [Finding(TOLD, "pns", f"not judged: the scanner has no pns of its own, and {_WHY_NOT}")], {}
     source = " by example coefficients of a whole body coil, as the scanner has no pns of its own" * peak.example
     peaks = {f"PNS{' (example coefficients)' * peak.example} [%]": peak.percent, "PNS time [s]": peak.time}
     peaks["PNS block"] = float(seq.number[peak.block])

@@ -93,15 +93,16 @@ def _tiles(report: CheckReport, scanner: Scanner, sequence: Mapping[str, Any]) -
     gradient, slew = (max(peaks[f"{what} {axis} [{unit}]"] for axis in "xyz") for what, unit in (
         ("gradient", "mT/m"), ("slew", "T/m/s"),
     ))  # fmt: skip
-    nerves = next(name for name in peaks if name.startswith("PNS") and name.endswith("[%]"))
+    nerves = [name for name in peaks if name.startswith("PNS") and name.endswith("[%]")]
     shown = (
         (_duration(sequence["duration_s"]), "duration"),
         (f"{gradient:.3g} mT/m", f"gradient, {_share(gradient, 1e3 * scanner.max_gradient)}"),
         (f"{slew:.3g} T/m/s", f"slew rate, {_share(slew, scanner.max_slew)}"),
         (f"{peaks['B1 [uT]']:.3g} µT", f"B1, {_share(peaks['B1 [uT]'], 1e6 * scanner.max_b1)}"),
         (f"{peaks['B1 rms 6 min [uT]']:.3g} µT", "rms B1 of 6 min"),
-        (f"{peaks[nerves]:.3g} %", "nerve stimulation" + " (example coefficients)" * (scanner.pns is None)),
-    )
+        *((f"{peaks[name]:.3g} %", "nerve stimulation" + " (example coefficients)" * (scanner.pns is None))
+          for name in nerves),
+    )  # fmt: skip
     items = (f"<li><b>{escape(value)}</b><span>{escape(name)}</span></li>" for value, name in shown)
     return f"<ul class='tiles'>{''.join(items)}</ul>"
 
@@ -171,6 +172,7 @@ def _rules(findings: Iterable[Finding]) -> str:
 
 def _rule(finding: Finding, title: str) -> str:
     state, tone = _STATES[finding.severity]
+    title += f": {finding.message}" if finding.severity == TOLD and finding.value is None else ""
     unit = f" {finding.unit}" if finding.unit else ""
     value = "" if finding.value is None else f"{round(finding.value, 6) + 0.0:.5g}{unit}"
     limit = "" if finding.limit is None else f"{'≥' if finding.at_least else '≤'} {finding.limit:.5g}"
@@ -198,8 +200,8 @@ def safety_pictures(report: CheckReport, seq: SeqFile, scanner: Scanner) -> list
     drawn = [
         ("Gradients", "Range of each axis over the sequence; dashed: limits of the scanner.",
          figures.gradient_figure(seq, scanner)),
-        ("Nerve stimulation", "SAFE model; dashed: limit, dotted: 80 %." + example,
-         figures.nerve_figure(seq, scanner, report.peaks["PNS time [s]"])),
+        *(("Nerve stimulation", "SAFE model; dashed: limit, dotted: 80 %." + example,
+           figures.nerve_figure(seq, scanner, time)) for name, time in report.peaks.items() if name == "PNS time [s]"),
         ("Gradient spectrum", "Largest amplitude in any 50 ms; shaded: forbidden bands, with the limit that is judged "
          "within." + bands, figures.spectrum_figure(seq, scanner)),
         ("RF power", "Root mean square B1 of the time before; a sequence shorter than the window counts as repeated.",

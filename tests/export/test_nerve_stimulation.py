@@ -158,6 +158,19 @@ def test_example_coefficients_are_labelled_and_forbid_nothing():
     assert any("example coefficients" in finding.message for finding in report.warnings)
 
 
+@pytest.mark.parametrize("name", ["bruker-biospec-94", "magritek-spinsolve-60"])
+def test_scanners_of_animals_and_bench_tops_are_judged_by_coefficients_of_their_own_only(name):
+    path = next(path for path in EXAMPLES if path.stem == "ramp_epi_pe_plus")
+    scanner = Scanner.preset(name)
+    report = check(path, scanner)
+    assert not [peak for peak in report.peaks if peak.startswith("PNS")]
+    told = [finding for finding in (*report.kept, *report.findings) if finding.rule == "pns"]
+    assert [(finding.severity, "not judged" in finding.message) for finding in told] == [("told", True)]
+    stated = check(path, dataclasses.replace(scanner, pns=EXAMPLE_AXES))
+    assert stated.peaks["PNS [%]"] > 100
+    assert [finding.rule for finding in stated.findings if finding.rule == "pns"]
+
+
 def test_nothing_played_stimulates_nothing(tmp_path):
     path = tmp_path / "a.seq"
     path.write_text(made.text("1.5.1", "1 100 0 0 0 0 0 0\n"))

@@ -23,7 +23,7 @@ from pulsetwin.export.playable import check
 from pulsetwin.export.rf_power import power_course, rf_power
 from pulsetwin.export.safety_facts import report_facts
 from pulsetwin.export.safety_figures import gradient_envelope, gradient_figure, nerve_figure, spectrum_figure
-from pulsetwin.export.safety_html import safety_page
+from pulsetwin.export.safety_html import safety_page, safety_pictures
 from pulsetwin.export.safety_rules import group_and_title, place
 from pulsetwin.scanner import PROTON, Scanner
 from pulsetwin.sequences.seqfile import read_seq
@@ -150,6 +150,16 @@ def test_a_sequence_of_nothing_has_a_report(tmp_path):
     html = safety_page(report, scanner, report_facts(report, seq, scanner, {"sequence": path}))
     assert report.playable
     assert "Playable, with warnings" in html
+
+
+def test_without_coefficients_for_animals_nothing_of_nerves_is_drawn(tmp_path):
+    path, scanner = made.write(made.spin_echo(3), tmp_path / "a.seq", "1.5.0"), Scanner.preset("bruker-biospec-94")
+    seq, report = read_seq(path), check(path, scanner)
+    pictures = safety_pictures(report, seq, scanner)
+    assert len(pictures) > 3
+    assert "Nerve stimulation" not in [picture.title for picture in pictures]
+    html = safety_page(report, scanner, report_facts(report, seq, scanner, {"sequence": path}), pictures)
+    assert "nerve stimulation by the SAFE model: not judged" in html
 
 
 def whole(seq):
