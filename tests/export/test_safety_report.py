@@ -157,7 +157,7 @@ def test_without_coefficients_for_animals_nothing_of_nerves_is_drawn(tmp_path):
     seq, report = read_seq(path), check(path, scanner)
     pictures = safety_pictures(report, seq, scanner)
     assert len(pictures) > 3
-    assert "Nerve stimulation" not in [picture.title for picture in pictures]
+    assert "Nerve stimulation" not in [picture.name for picture in pictures]
     html = safety_page(report, scanner, report_facts(report, seq, scanner, {"sequence": path}), pictures)
     assert "nerve stimulation by the SAFE model: not judged" in html
 
