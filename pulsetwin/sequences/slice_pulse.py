@@ -13,7 +13,7 @@ import pypulseq as pp
 
 from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
-from pulsetwin.sequences.timing import up
+from pulsetwin.sequences.timing import up, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class SlicePulse:
         """Return the events for a slice at `position` along z [m], with `phase` [rad] at the pulse's centre."""
         rf, select, _ = self.events
         rf.freq_offset = select.amplitude * position
-        rf.phase_offset = (phase - 2 * math.pi * rf.freq_offset * pp.calc_rf_center(rf)[0]) % (2 * math.pi)
+        rf.phase_offset = (phase - 2 * math.pi * rf.freq_offset * (self.centre - rf.delay)) % (2 * math.pi)
         return self.events
 
 
@@ -50,11 +50,14 @@ def slice_pulse(
 ) -> SlicePulse:
     """Return a sinc pulse of `flip_angle` [rad] for a slice of `thickness` [m]; `use` is pypulseq's.
 
+    Its duration is the next on the raster of gradients: its own gradient is flat meanwhile.
+
     Raises
     ------
     ProtocolError
         If it needs more B1 or gradient than there is; the least duration is told.
     """
+    duration = max(whole(duration, scanner.gradient_raster), scanner.gradient_raster)
     sinc = partial(
         pp.make_sinc_pulse, flip_angle, duration=duration, apodization=0.5, use=use, time_bw_product=time_bandwidth,
         system=scanner.opts, delay=scanner.rf_dead_time,
@@ -68,9 +71,9 @@ def slice_pulse(
             f"{1e3 * up(short * duration, scanner.block_raster):.6g} ms is the least that works"
         )
     rf, select, rephase = sinc(slice_thickness=thickness, return_gz=True)
-    whole = up(max(pp.calc_duration(rf), pp.calc_duration(select)), scanner.block_raster)
+    length = up(max(pp.calc_duration(rf), pp.calc_duration(select)), scanner.block_raster)
     centre = float(rf.delay + pp.calc_rf_center(rf)[0])
-    return SlicePulse((rf, select, pp.make_delay(whole)), centre, -float(rephase.area), whole)
+    return SlicePulse((rf, select, pp.make_delay(length)), centre, -float(rephase.area), length)
 
 
 def position(number: int, slices: int, thickness: float, gap: float) -> float:

@@ -11,7 +11,7 @@ import pypulseq as pp
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.cartesian import Line, encoding, least_duration, line, lobe
 from pulsetwin.sequences.slice_pulse import SlicePulse, scaled, slice_pulse
-from pulsetwin.sequences.timing import down, pause, rest, up
+from pulsetwin.sequences.timing import down, pause, rest, up, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,9 @@ def spin_echo_train(protocol: Any, scanner: Scanner) -> SpinEchoTrain:
         If the echo spacing is too short; the least that works is told.
     """
     p, raster = protocol, scanner.block_raster
+    # an even number of raster intervals, so that pulses have their centres on the raster, from echo to echo alike
     excitation, refocusing = (
-        slice_pulse(angle, p.fov[2], duration, p.time_bandwidth, use, scanner)
+        slice_pulse(angle, p.fov[2], whole(duration, 2 * raster), p.time_bandwidth, use, scanner)
         for angle, duration, use in (
             (math.pi / 2, p.excitation_duration, "excitation"), (math.pi, p.refocusing_duration, "refocusing"),
         )

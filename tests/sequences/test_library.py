@@ -80,6 +80,24 @@ def test_any_settings_build_or_say_what_is_wrong(name):
     assert built
 
 
+PULSES = [
+    (name, one.name)
+    for name in NAMES
+    for one in settings(sequence_named(name).Protocol)
+    if one.name in ("rf_duration", "excitation_duration", "refocusing_duration", "preparation_duration", "tip_duration")
+]
+
+
+@pytest.mark.parametrize(("name", "pulse"), PULSES)
+def test_pulses_off_the_raster_are_played_on_it(tmp_path, name, pulse):
+    rng, scanner = random.Random(name + pulse), Scanner.preset("siemens-prisma")
+    protocol = small(name, scanner)
+    chosen = replace(protocol, **{pulse: getattr(protocol, pulse) * rng.uniform(1.05, 1.3)})
+    seq = sequence_named(name).build(chosen, scanner)
+    report = write_seq(seq, tmp_path / "a.seq", scanner=scanner, definitions=definitions(chosen, name, "0"))
+    assert report.playable
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if hasattr(sequence_named(name).Protocol, "noise_samples")])
 def test_noise_scans_come_first_and_are_labelled(tmp_path, name):
     scanner = Scanner.preset("siemens-prisma")
