@@ -179,7 +179,10 @@ def test_without_b1_it_is_told(capsys, tmp_path, files):
     out = tmp_path / "out"
     assert cli.main(qalas(files["magnitude"], "--timing", "siemens", "-o", str(out))) == 0
     assert "No B1 map" in capsys.readouterr().err
-    assert "No B1 map" in (out / "report.html").read_text()
+    report = (out / "report.html").read_text()
+    assert "No B1 map" in report
+    assert "noise of the images is not known" in report
+    assert values_of(out / "maps/T1_std.nii.gz")[FULL].max() < 1e-3
 
 
 def test_voxels_that_are_not_finite_are_told_and_left_out(capsys, tmp_path, files):
@@ -318,7 +321,7 @@ def test_recon_of_a_qalas_makes_maps(capsys, tmp_path, monkeypatch, sequences):
     timing, shape = QalasTiming.from_definitions(said), (8, 12, 12)
     truth = tissue(shape) | {"PD": np.abs(ellipses(shape)), "B1": np.ones(shape)}
     read_as(monkeypatch, raw_of(contrasts(truth, timing) * np.exp(0.4j), "ECO", said))
-    options = ("--seq", sequences["qalas"], "--mode", "paper")
+    options = ("--seq", sequences["qalas"], "--mode", "paper", "--method", "fft")
     assert cli.main(recon(tmp_path, *options)) == 0
     out = tmp_path / "out"
     mask = nibabel.load(out / "maps/mask.nii.gz").get_fdata().T > 0
@@ -337,7 +340,7 @@ def test_recon_of_a_qalas_makes_maps(capsys, tmp_path, monkeypatch, sequences):
     assert "region   like white matter" in output.out
     assert "No B1 map" in output.err
     assert "like grey matter" in (out / "report.html").read_text()
-    assert cli.main(recon(tmp_path, "--maps", "none", "--force")) == 0
+    assert cli.main(recon(tmp_path, "--maps", "none", "--method", "fft", "--force")) == 0
     assert not (out / "maps/T1.nii.gz").exists()
 
 

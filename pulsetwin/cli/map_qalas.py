@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pulsetwin.sim.signal_models.qalas_timing import QalasTiming
     from pulsetwin.volume import Images
 
+CONTRASTS = 5
 METHODS = ("fit", "dictionary", "ssl", "tv")
 MODES = ("paper", "calibrated")
 INPUTS = ("b1", "rois", "mask")
@@ -54,7 +55,6 @@ def map_images(
     from pulsetwin.export.maps_output import Mapped
     from pulsetwin.recon.nifti_images import read_labels, read_relative
     from pulsetwin.recon.qalas import map_qalas
-    from pulsetwin.recon.qalas.order import check_order
     from pulsetwin.recon.qalas.regions import regions
     from pulsetwin.recon.qalas.synthetic import presets, synthetic
 
@@ -74,8 +74,8 @@ def map_images(
 
         with timed(timings, "simulate the pulses"):
             kept["pulses"] = calibrate(options.seq, timing)
-    check_order(images, timing, kept["b1"])
     with timed(timings, "map"):
+        assumed = _noise(images, timing, kept)
         maps = map_qalas(images, timing, progress=progress, **kept)
     with timed(timings, "synthesise"):
         contrasts = presets()
@@ -84,11 +84,28 @@ def map_images(
         "method": options.map_method, "mode": mode, "b1": Path(options.b1).name if options.b1 else None,
         "b1_nominal": options.b1_nominal, "ie": options.ie, "timing": dataclasses.asdict(timing),
     }  # fmt: skip
-    maps = dataclasses.replace(maps, warnings=(*images.warnings, *maps.warnings, *_assumed(labels)))
+    maps = dataclasses.replace(maps, warnings=(*images.warnings, *maps.warnings, *assumed, *_assumed(labels)))
     return Mapped(
         "QALAS", maps, settings, made, {name: one.words for name, one in contrasts.items()},
         regions(maps, ("T1", "T2", "PD", "IE"), labels),
     )  # fmt: skip
+
+
+def _noise(images: Images, timing: QalasTiming, kept: dict[str, Any]) -> list[str]:
+    """Check the order of the contrasts; where their noise is not known, set what a fit leaves, and say so."""
+    from pulsetwin.recon.qalas.trial import check_order, noise_left, trial
+
+    if len(images.values) != CONTRASTS or not images.values[-1].any():
+        return []  # which map_qalas refuses
+    tried = trial(images, timing, kept["b1"])
+    said = list(check_order(tried))
+    if kept["noise"] is not None or images.noise_std is not None:
+        return said
+    kept["noise"] = noise_left(tried, **{name: kept[name] for name in ("ie", "pulses") if name in kept})
+    said.append(
+        f"The noise of the images is not known: its deviation is taken as {kept['noise']:.3g}, what a fit leaves."
+    )
+    return said
 
 
 def tell(out: Path, mapped: Mapped, outputs: Sequence[str]) -> None:

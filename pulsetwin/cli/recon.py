@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _GIB = 1 << 30
 _SETTINGS = ("method", "coils", "memory", "partial", "trust_seq", "double", "device")
 _QALAS = {"T2prepStart", "InversionStart"}  # definitions that tell a QALAS
+_GENERAL = ("reference", "memory", "double", "device")
 _ROLES = ("scan", "seq", "reference", "reference_seq", "noise", *INPUTS)
 
 
@@ -33,7 +34,6 @@ def recon(options: argparse.Namespace) -> int:
     writable(options.output, inputs.values(), force=options.force)
     from pulsetwin.export.recon_output import write_recon
     from pulsetwin.recon.read import read
-    from pulsetwin.recon.reconstruct import reconstruct
 
     timings: dict[str, float] = {}
     progress = bar()
@@ -45,16 +45,7 @@ def recon(options: argparse.Namespace) -> int:
         with timed(timings, "read the reference"):
             reference = read(options.reference, options.reference_seq, **reading)
     with timed(timings, "reconstruct"):
-        images = reconstruct(
-            raw,
-            reference=reference,
-            method=options.method,
-            coils=options.coils,
-            memory=None if options.memory is None else int(options.memory * _GIB),
-            precision="double" if options.double else "single",
-            device=options.device,
-            progress=progress,
-        )
+        images = _images(raw, reference, options)
     settings = {name: getattr(options, name) for name in _SETTINGS}
     mapped = _mapped(raw, images, options, timings)
     kept = {"settings": settings, "inputs": inputs, "timings": timings, "extras": images.extras}
@@ -66,6 +57,29 @@ def recon(options: argparse.Namespace) -> int:
         images = replace(images, warnings=tuple(dict.fromkeys((*images.warnings, *mapped.maps.warnings))))
     sys.stderr.write("".join(f"warning: {' '.join(warning.split())}\n" for warning in images.warnings))
     return 0
+
+
+def _images(raw: RawData, reference: RawData | None, options: argparse.Namespace) -> Images:
+    """Return the images: volumes of a QALAS are resolved by echo, unless a method is asked for."""
+    if options.method == "auto" and raw.definitions.keys() >= _QALAS:
+        for name in _GENERAL:
+            if getattr(options, name) not in (None, False, "cpu"):
+                raise ProtocolError(f"--{name} is not for volumes of a QALAS resolved by echo: pass --method sense too")
+        from pulsetwin.recon.qalas.volume import reconstruct_qalas
+
+        return reconstruct_qalas(raw, coils=options.coils, progress=bar())
+    from pulsetwin.recon.reconstruct import reconstruct
+
+    return reconstruct(
+        raw,
+        reference=reference,
+        method=options.method,
+        coils=options.coils,
+        memory=None if options.memory is None else int(options.memory * _GIB),
+        precision="double" if options.double else "single",
+        device=options.device,
+        progress=bar(),
+    )
 
 
 def _mapped(raw: RawData, images: Images, options: argparse.Namespace, timings: dict[str, float]) -> Mapped | None:
