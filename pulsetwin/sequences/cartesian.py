@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pypulseq as pp
@@ -69,8 +70,9 @@ def line(samples: int, fov: float, bandwidth: float, oversampling: int, scanner:
     return Line(read, adc, middle, read.area / 2, 2 * middle)
 
 
+@lru_cache(4096)
 def lobe(axis: str, area: float, duration: float, scanner: Scanner) -> Any:
-    """Return a gradient of an area [1/m] that lasts `duration` [s]."""
+    """Return a gradient of an area [1/m] that lasts `duration` [s]; equal ones are one, so change only a copy."""
     return pp.make_trapezoid(axis, area=area, duration=duration, system=scanner.opts)
 
 
@@ -87,7 +89,12 @@ def labels(*values: int) -> list[Any]:
 
 def set_labels(**values: int) -> list[Any]:
     """Return labels that set counters and flags to values."""
-    return [pp.make_label(name, "SET", value) for name, value in values.items()]
+    return [_set_label(name, value) for name, value in values.items()]
+
+
+@lru_cache(4096)
+def _set_label(name: str, value: int) -> Any:
+    return pp.make_label(name, "SET", value)
 
 
 def encoding(number: int, count: int, fov: float) -> float:

@@ -9,6 +9,7 @@ import pypulseq as pp
 
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.cartesian import Line, encoding, least_duration, line, lobe
+from pulsetwin.sequences.known_events import add_block
 from pulsetwin.sequences.slice_pulse import SlicePulse, slice_pulse
 
 
@@ -96,22 +97,23 @@ def add_excitation(seq: pp.Sequence, echo: GradientEcho, where: tuple[int, int],
     """
     y, z = echo.k(where)
     echo.line.adc.phase_offset = phase
-    seq.add_block(*echo.pulse.tuned(place, phase))
-    seq.add_block(
-        lobe("x", -echo.line.before, echo.prephase, echo.scanner), lobe("y", y, echo.prephase, echo.scanner),
+    add_block(seq, *echo.pulse.tuned(place, phase))
+    add_block(
+        seq, lobe("x", -echo.line.before, echo.prephase, echo.scanner), lobe("y", y, echo.prephase, echo.scanner),
         lobe("z", z - echo.pulse.after, echo.prephase, echo.scanner),
     )  # fmt: skip
 
 
 def add_readout(seq: pp.Sequence, echo: GradientEcho, names: list[Any] | None) -> None:
     """Add the readout with its labels; only its gradient, for a dummy, if `names` is None."""
-    seq.add_block(echo.line.read, *([] if names is None else [echo.line.adc, *names]))
+    add_block(seq, echo.line.read, *([] if names is None else [echo.line.adc, *names]))
 
 
 def add_rewinding(seq: pp.Sequence, echo: GradientEcho, where: tuple[int, int]) -> None:
     """Add the lobes after the readout of a line and a partition."""
     y, z = echo.k(where)
     along_x = [lobe("x", echo.leaving[0], echo.rewind, echo.scanner)] if echo.leaving[0] else []
-    seq.add_block(
-        *along_x, lobe("y", -y, echo.rewind, echo.scanner), lobe("z", echo.leaving[1] - z, echo.rewind, echo.scanner)
-    )
+    add_block(
+        seq, *along_x, lobe("y", -y, echo.rewind, echo.scanner),
+        lobe("z", echo.leaving[1] - z, echo.rewind, echo.scanner),
+    )  # fmt: skip

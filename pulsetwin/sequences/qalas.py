@@ -13,11 +13,12 @@ from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.checks import check_even
 from pulsetwin.sequences.describe_scan import describe
 from pulsetwin.sequences.events import Array
+from pulsetwin.sequences.known_events import registered
 from pulsetwin.sequences.noise_scan import add_noise_scan
 from pulsetwin.sequences.orderings import annular, centred_block, centric, elliptical_mask, poisson_mask
 from pulsetwin.sequences.preparations import Preparation, inversion, play, t2_preparation
 from pulsetwin.sequences.protocol import setting, validate
-from pulsetwin.sequences.qalas_train import CONTRASTS, Train, add_train, label, readout_train, registered
+from pulsetwin.sequences.qalas_train import CONTRASTS, Train, add_train, label, readout_train
 from pulsetwin.sequences.timing import pause, rest
 
 

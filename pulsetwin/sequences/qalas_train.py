@@ -16,6 +16,7 @@ from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.cartesian import encoding, least_duration, line, lobe
 from pulsetwin.sequences.events import Array
 from pulsetwin.sequences.hard_pulse import hard_pulse
+from pulsetwin.sequences.known_events import registered
 from pulsetwin.sequences.rf_phase import spoiled_phase, within_turn
 from pulsetwin.sequences.timing import rest, up
 
@@ -125,20 +126,6 @@ def add_train(seq: pp.Sequence, train: Train, contrast: int, order: Array, names
             acquisition = train.acquisitions[number]
             seq.add_block(train.read, acquisition, lines[row], partitions[partition], *names[echo])
         seq.add_block(train.leave, from_y, from_z)
-
-
-def registered(seq: pp.Sequence, event: Any) -> Any:
-    """Return a copy of an event that carries its number in a sequence, which need not look it up again."""
-    known = copy.copy(event)
-    if event.type == "rf":
-        known.id, known.shape_IDs = seq.register_rf_event(event)
-    elif event.type == "trap":
-        known.id = seq.register_grad_event(event)
-    elif event.type == "adc":
-        known.id, known.shape_id = seq.register_adc_event(event)
-    elif event.type == "labelset":
-        known.id = seq.register_label_event(event)
-    return known
 
 
 def label(seq: pp.Sequence, name: str, value: int) -> Any:

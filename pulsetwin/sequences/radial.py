@@ -15,6 +15,7 @@ from pulsetwin.sequences.cartesian import labels, least_duration, lobe
 from pulsetwin.sequences.checks import check_cube, check_slices, check_square
 from pulsetwin.sequences.describe_scan import describe
 from pulsetwin.sequences.events import Array
+from pulsetwin.sequences.known_events import add_block
 from pulsetwin.sequences.noise_scan import begin_scan
 from pulsetwin.sequences.orderings import interleaved
 from pulsetwin.sequences.protocol import setting, validate
@@ -80,7 +81,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
         phase = spoiled_phase(p.rf_spoiling, repetition)
         for slice_number in interleaved(p.slices).tolist():
             place = position(slice_number, p.slices, p.fov[2], p.slice_gap)
-            seq.add_block(*parts.pulse.tuned(place, phase))
+            add_block(seq, *parts.pulse.tuned(place, phase))
             parts.spoke.adc.phase_offset = phase
             measured = [] if number is None else [parts.spoke.adc, *labels(number, 0, slice_number)]
             _spoke(seq, parts, directions[number or 0], wait_te, measured, flat)
@@ -113,12 +114,12 @@ def _spoke(
     """Add what follows the pulse; in a volume the lobes along z play by themselves, for spokes have theirs too."""
     read, back = parts.spoke.events(direction)
     if flat:
-        seq.add_block(*back, parts.rephaser)
+        add_block(seq, *back, parts.rephaser)
     else:
-        seq.add_block(parts.rephaser)
-        seq.add_block(*back)
+        add_block(seq, parts.rephaser)
+        add_block(seq, *back)
     pause(seq, wait_te)
-    seq.add_block(*read, *measured, pp.make_delay(parts.spoke.duration))
-    seq.add_block(*back, *(parts.spoiler if flat else []))
+    add_block(seq, *read, *measured, pp.make_delay(parts.spoke.duration))
+    add_block(seq, *back, *(parts.spoiler if flat else []))
     if parts.spoiler and not flat:
-        seq.add_block(*parts.spoiler)
+        add_block(seq, *parts.spoiler)

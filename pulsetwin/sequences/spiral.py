@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from pulsetwin.sequences.angles import ORDERS, turns
 from pulsetwin.sequences.cartesian import encoding, labels, least_duration, lobe
 from pulsetwin.sequences.checks import check_slices, check_square
 from pulsetwin.sequences.describe_scan import describe
+from pulsetwin.sequences.known_events import add_block
 from pulsetwin.sequences.noise_scan import begin_scan
 from pulsetwin.sequences.orderings import interleaved
 from pulsetwin.sequences.protocol import setting, validate
@@ -79,7 +81,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     for repetition, where in enumerate([None] * p.dummies + arms):
         phase = spoiled_phase(p.rf_spoiling, repetition)
         for slice_number in interleaved(p.slices).tolist():
-            seq.add_block(*parts.pulse.tuned(position(slice_number, p.slices, p.fov[2], p.slice_gap), phase))
+            add_block(seq, *parts.pulse.tuned(position(slice_number, p.slices, p.fov[2], p.slice_gap), phase))
             _arm(seq, p, parts, where, slice_number, phase, wait_te, scanner)
             pause(seq, wait_tr)
     return describe(seq, p, parts.least_te + wait_te, p.slices * (one + wait_tr))
@@ -138,9 +140,9 @@ def _arm(
     parts.adc.phase_offset = phase
     number, partition = (0, p.matrix[2] // 2) if where is None else where
     deep = encoding(partition, p.matrix[2], p.fov[2])
-    seq.add_block(lobe("z", deep - parts.pulse.after, parts.prephase, scanner))
+    add_block(seq, lobe("z", deep - parts.pulse.after, parts.prephase, scanner))
     pause(seq, wait_te)
-    rewind = lobe("z", parts.spoiler - deep, parts.rewind, scanner)
+    rewind = copy.copy(lobe("z", parts.spoiler - deep, parts.rewind, scanner))
     rewind.delay = parts.quiet
     measured = [] if where is None else [parts.adc, *labels(number, partition, slice_number)]
-    seq.add_block(*parts.arms[number], rewind, *measured, pp.make_delay(parts.duration))
+    add_block(seq, *parts.arms[number], rewind, *measured, pp.make_delay(parts.duration))

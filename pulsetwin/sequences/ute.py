@@ -14,6 +14,7 @@ from pulsetwin.sequences.cartesian import labels, least_duration, lobe
 from pulsetwin.sequences.checks import check_cube
 from pulsetwin.sequences.describe_scan import describe
 from pulsetwin.sequences.hard_pulse import hard_pulse
+from pulsetwin.sequences.known_events import add_block
 from pulsetwin.sequences.noise_scan import begin_scan
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.rf_phase import spoiled_phase
@@ -70,13 +71,13 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     for repetition, number in enumerate([None] * p.dummies + list(range(p.spokes))):
         parts.rf.phase_offset = parts.spoke.adc.phase_offset = spoiled_phase(p.rf_spoiling, repetition)
         read, back = parts.spoke.events(directions[number or 0])
-        seq.add_block(parts.rf, pp.make_delay(parts.pulse_duration))
+        add_block(seq, parts.rf, pp.make_delay(parts.pulse_duration))
         pause(seq, wait_te)
         measured = [] if number is None else [parts.spoke.adc, *labels(number)]
-        seq.add_block(*read, *measured, pp.make_delay(parts.spoke.duration))
-        seq.add_block(*back)
+        add_block(seq, *read, *measured, pp.make_delay(parts.spoke.duration))
+        add_block(seq, *back)
         for spoiler in parts.spoiler:
-            seq.add_block(spoiler)
+            add_block(seq, spoiler)
         pause(seq, wait_tr)
     return describe(seq, p, parts.least_te + wait_te, parts.least_tr + wait_te + wait_tr)
 
