@@ -14,12 +14,14 @@ import torch
 from PIL import Image
 
 from pulsetwin import cli
+from pulsetwin.export.twix import write as write_twix
 from pulsetwin.recon.qalas.synthetic import presets
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences import afi
 from pulsetwin.sequences.protocol import definitions
 from pulsetwin.sim.signal_models.qalas import signals
 from pulsetwin.sim.signal_models.qalas_timing import QalasTiming
+from tests.qalas_scan import TISSUES, qalas_raw
 from tests.sequences.small import small
 from tests.synthetic import FOV, cartesian_positions, coil_maps, ellipses, scan, signal
 from tests.test_cli import fails
@@ -342,6 +344,41 @@ def test_recon_of_a_qalas_makes_maps(capsys, tmp_path, monkeypatch, sequences):
     assert "like grey matter" in (out / "report.html").read_text()
     assert cli.main(recon(tmp_path, "--maps", "none", "--method", "fft", "--force")) == 0
     assert not (out / "maps/T1.nii.gz").exists()
+
+
+def test_a_scan_of_files_becomes_maps(capsys, tmp_path):
+    """A designed `.seq`, a TWIX file of what it measures and a map of B1: one command."""
+    seq, dat, b1 = (str(tmp_path / name) for name in ("qalas.seq", "scan.dat", "b1.nii.gz"))
+    shape, settings = (20, 24, 24), ["fov=240mm,240mm,160mm", "matrix=24,24,20", "train=24", "acceleration=1.7"]
+    settings += ["calibration=14", "dummies=0", "te=none", "echo_spacing=none", "oversampling=1", "bandwidth=800"]
+    assert cli.main(["design", "qalas", *(part for one in settings for part in ("--set", one)), "-o", seq]) == 0
+    inside = np.abs(ellipses(shape)) > 0.5
+    left = np.arange(shape[2]) < shape[2] // 2
+    regions = np.stack((inside & left, inside & ~left)).astype(float)
+    write_twix(qalas_raw(seq, regions, b1=0.92), dat)
+    write(
+        Path(b1),
+        np.full((8, 8, 8), 0.92),
+        np.array([[40.0, 0, 0, -160], [0, 40, 0, -160], [0, 0, 40, -160], [0] * 3 + [1]]),
+    )
+    out = tmp_path / "out"
+    assert cli.main(["recon", dat, "--seq", seq, "--b1", b1, "--mode", "paper", "-o", str(out)]) == 0
+    mask = nibabel.load(out / "maps/mask.nii.gz").get_fdata().T > 0
+    for name, column in (("T1", 0), ("T2", 1)):
+        found = nibabel.load(out / f"maps/{name}.nii.gz").get_fdata().T
+        for region, tissue in zip(regions, TISSUES.numpy(), strict=True):
+            where = mask & (region > 0)
+            assert where.sum() > 500
+            assert np.median(found[where]) == pytest.approx(tissue[column], rel=(0.03, 0.06)[column])
+    output = capsys.readouterr()
+    assert "resolved by 6 components" in output.err
+    assert "No B1 map" not in output.err
+    assert "region   like white matter" in output.out
+    (tmp_path / "other.seq").write_text((tmp_path / "qalas.seq").read_text().replace("Name qalas", "Name other"))
+    wrong = fails(capsys, "recon", dat, "--seq", str(tmp_path / "other.seq"), "-o", str(tmp_path / "wrong"))
+    assert "other.seq" in wrong
+    single = fails(capsys, "recon", dat, "--seq", seq, "--double", "-o", str(tmp_path / "wrong"))
+    assert "--method sense" in single
 
 
 def test_recon_of_an_afi_makes_the_map_of_b1(tmp_path, monkeypatch, sequences):

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pulsetwin.sim.signal_models.qalas_timing import QalasTiming
     from pulsetwin.volume import Images
 
-CONTRASTS = 5
 METHODS = ("fit", "dictionary", "ssl", "tv")
 MODES = ("paper", "calibrated")
 INPUTS = ("b1", "rois", "mask")
@@ -31,7 +30,7 @@ def add_options(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--b1", metavar="NIFTI", help="flip angle relative to the nominal one, of any grid")
     group.add_argument("--b1-nominal", type=float, metavar="VALUE", help="what in --b1 means the nominal angle (1)")
     group.add_argument("--mode", choices=MODES, help="preparations as published, or as the pulses of the .seq play "
-                       "them (default: calibrated where there is a .seq and the method is fit)")  # fmt: skip
+                       "them (default: calibrated where there is a .seq and the method is fit or tv)")  # fmt: skip
     group.add_argument("--ie", type=_efficiency, metavar="IE", help="inversion efficiency: a value, A..B, or free "
                        "(0.5..1); not with --mode calibrated, which knows it")  # fmt: skip
     group.add_argument("--mask", metavar="NIFTI", help="voxels to map; by default those that are not empty")
@@ -57,6 +56,7 @@ def map_images(
     from pulsetwin.recon.qalas import map_qalas
     from pulsetwin.recon.qalas.regions import regions
     from pulsetwin.recon.qalas.synthetic import presets, synthetic
+    from pulsetwin.recon.qalas.trial import judge
 
     if options.b1_nominal is not None and not options.b1:
         raise ProtocolError("--b1-nominal needs --b1: give the map too")
@@ -75,8 +75,8 @@ def map_images(
         with timed(timings, "simulate the pulses"):
             kept["pulses"] = calibrate(options.seq, timing)
     with timed(timings, "map"):
-        assumed = _noise(images, timing, kept)
-        maps = map_qalas(images, timing, progress=progress, **kept)
+        noise, assumed = judge(images, timing, **{name: kept[name] for name in kept.keys() - {"method", "mask"}})
+        maps = map_qalas(images, timing, progress=progress, **kept | {"noise": noise})
     with timed(timings, "synthesise"):
         contrasts = presets()
         made = {name: synthetic(maps, contrast) for name, contrast in contrasts.items()}
@@ -89,23 +89,6 @@ def map_images(
         "QALAS", maps, settings, made, {name: one.words for name, one in contrasts.items()},
         regions(maps, ("T1", "T2", "PD", "IE"), labels),
     )  # fmt: skip
-
-
-def _noise(images: Images, timing: QalasTiming, kept: dict[str, Any]) -> list[str]:
-    """Check the order of the contrasts; where their noise is not known, set what a fit leaves, and say so."""
-    from pulsetwin.recon.qalas.trial import check_order, noise_left, trial
-
-    if len(images.values) != CONTRASTS or not images.values[-1].any():
-        return []  # which map_qalas refuses
-    tried = trial(images, timing, kept["b1"])
-    said = list(check_order(tried))
-    if kept["noise"] is not None or images.noise_std is not None:
-        return said
-    kept["noise"] = noise_left(tried, **{name: kept[name] for name in ("ie", "pulses") if name in kept})
-    said.append(
-        f"The noise of the images is not known: its deviation is taken as {kept['noise']:.3g}, what a fit leaves."
-    )
-    return said
 
 
 def tell(out: Path, mapped: Mapped, outputs: Sequence[str]) -> None:
@@ -128,7 +111,7 @@ def _mode(options: argparse.Namespace) -> str:
         raise ProtocolError("--mode calibrated needs --seq: the pulses that were played, not only their times")
     if options.mode is not None:
         return str(options.mode)
-    return "calibrated" if options.seq and options.map_method == "fit" and options.ie is None else "paper"
+    return "calibrated" if options.seq and options.map_method in ("fit", "tv") and options.ie is None else "paper"
 
 
 def _assumed(labels: Any) -> tuple[str, ...]:

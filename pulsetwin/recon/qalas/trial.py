@@ -39,6 +39,43 @@ class Trial:
         return map_qalas(images, self.timing, self.b1, ie=ie, pulses=pulses, mask=np.ones(self.b1.shape, bool))
 
 
+def judge(
+    images: Images, timing: QalasTiming, b1: Volume | None = None, noise: float | None = None, *,
+    ie: Efficiency = EFFICIENCY_RANGE, pulses: QalasPulses | None = None,
+) -> tuple[float | None, tuple[str, ...]]:  # fmt: skip
+    """Check the order of the contrasts; return the noise to map them with, and what is to be said.
+
+    Parameters
+    ----------
+    images, timing, b1, ie, pulses
+        As `map_qalas` takes them.
+    noise
+        Standard deviation of the real part, if it is known; `images.noise_std` is, too.
+
+    Returns
+    -------
+    float or None
+        `noise`, or what a fit leaves; None where `images` know theirs.
+
+    Raises
+    ------
+    MismatchError
+        If the contrasts seem out of order.
+    """
+    if len(images.values) != CONTRASTS or not images.values[-1].any():
+        return noise, ()  # which `map_qalas` refuses
+    tried = trial(images, timing, b1)
+    said = check_order(tried)
+    if noise is not None or images.noise_std is not None:
+        return noise, said
+    left = noise_left(tried, ie=ie, pulses=pulses)
+    share = left / np.median(np.abs(tried.images.values[-1]))
+    return left, (
+        *said, "The noise of the images is not known: standard deviations are those of what a fit leaves, "
+        f"{share:.2g} of the fifth contrast.",
+    )  # fmt: skip
+
+
 def trial(images: Images, timing: QalasTiming, b1: Volume | None = None) -> Trial:
     """Return the voxels to try; B1 is 1 if None."""
     level = np.abs(np.where(np.isfinite(images.values).all(0), images.values[-1], 0)).ravel()
