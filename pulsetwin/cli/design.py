@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tomllib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pulsetwin.cli.files import existing, scanner, writable
@@ -13,7 +14,14 @@ from pulsetwin.errors import FileError, ProtocolError
 if TYPE_CHECKING:
     from types import ModuleType
 
-_SHOWN = 4  # numbers of a default that are told one by one
+    from pulsetwin.scanner import Scanner
+
+_LEAST_SLEW = 0.01
+_ANY_ORIENTATION = 0.577  # 1 / sqrt 3: axes at that fraction of the limit add up to it
+_REMEDIES = {
+    "pns": "a smaller --slew stimulates less",
+    "slew-vector": f"--slew {_ANY_ORIENTATION} allows any orientation",
+}
 
 
 def design(options: argparse.Namespace) -> int:
@@ -24,11 +32,16 @@ def design(options: argparse.Namespace) -> int:
         width = max(len(name) for name in NAMES)
         sys.stdout.write("".join(f"{name:{width}}  {summary(name)}\n" for name in NAMES))
         return 0
+    if options.name is None and options.help:
+        sys.stdout.write(options.usage())
+        return 0
     if options.name is None:
         raise ProtocolError("name a sequence: `pulsetwin design --list` shows them")
     module = sequence_named(options.name)
     if options.help:
-        sys.stdout.write(_help(options.name, module))
+        from pulsetwin.cli.design_help import sequence_help
+
+        sys.stdout.write(sequence_help(options.name, module))
         return 0
     if options.output is None:
         raise ProtocolError("name the file to write with -o, such as -o out.seq")
@@ -36,34 +49,65 @@ def design(options: argparse.Namespace) -> int:
 
 
 def _designed(options: argparse.Namespace, module: ModuleType) -> int:
-    """Build, check and write a sequence."""
+    """Build, check and write a sequence; tell what the check warns of."""
     writable(options.output, [options.protocol] if options.protocol else [], force=options.force)
     from pulsetwin import __version__
     from pulsetwin.export.siemens import write_seq
-    from pulsetwin.sequences.protocol import definitions, protocol_from
+    from pulsetwin.sequences.protocol import definitions
 
-    values = _table(options.protocol, options.name) if options.protocol else {}
-    source = options.protocol or "--set"
-    protocol = protocol_from(module.Protocol, {**values, **_assigned(options.set)}, source)
-    played_by = scanner(options.scanner)
-    sequence = module.build(protocol, played_by)
-    write_seq(
-        sequence, options.output, scanner=played_by, definitions=definitions(protocol, options.name, __version__),
-        force=options.force, unsafe=options.unsafe,
+    protocol, played_by = _protocol(options, module.Protocol), scanner(options.scanner)
+    sequence = module.build(protocol, _slowed(played_by, options.slew))
+    stated = definitions(protocol, options.name, __version__)
+    report = write_seq(
+        sequence, options.output, scanner=played_by, force=options.force, unsafe=options.unsafe,
+        definitions=stated if options.slew == 1 else {**stated, "SlewFraction": options.slew},
     )  # fmt: skip
     duration, blocks = sequence.duration()[:2]
     sys.stdout.write(f"sequence {options.output}  ({options.name}, {blocks} blocks, {duration:.3f} s)\n")
+    for finding in report.findings:
+        remedy = _REMEDIES.get(finding.rule)
+        sys.stdout.write(f"{finding}{f'; {remedy}' if remedy else ''}\n")
     return 0
 
 
+def _protocol(options: argparse.Namespace, kind: Any) -> Any:
+    """Return the protocol of the TOML file and of `--set`, which goes first."""
+    from pulsetwin.sequences.protocol import protocol_from, values_from
+
+    given = {options.protocol: _table(options.protocol, options.name)} if options.protocol else {}
+    given |= {"--set": _assigned(options.set)} if options.set else {}
+    values: dict[str, Any] = {}
+    for source, own in given.items():
+        values |= values_from(kind, own, source)
+    return protocol_from(kind, values, " and ".join(given))
+
+
+def _slowed(played_by: Scanner, fraction: float) -> Scanner:
+    """Return a scanner with a fraction of the slew rate, as far as the design is concerned."""
+    if not _LEAST_SLEW <= fraction <= 1:
+        raise ProtocolError(f"--slew {fraction:g}: give a fraction of the scanner's slew rate, {_LEAST_SLEW} to 1")
+    return replace(played_by, max_slew=fraction * played_by.max_slew)
+
+
 def _table(name: str, sequence: str) -> dict[str, Any]:
-    """Return the settings of a TOML file: all of it, or its table of the sequence's name."""
+    """Return the settings of a TOML file: its table of the sequence's name, or all of it where it has no tables."""
+    from pulsetwin.sequences.library import NAMES
+
     path = existing(name)
     try:
         table = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise FileError(path, f"is not TOML ({error})", "correct it there") from None
-    return table.get(sequence, table)
+    others = [key for key in table if key in NAMES]
+    if not others:
+        return table
+    if sequence not in table:
+        raise FileError(path, f"has settings of {', '.join(others)}, not of {sequence}", f"add a table [{sequence}]")
+    if stray := [key for key in table if key not in NAMES]:
+        raise FileError(path, f"has {', '.join(stray)} outside the table of a sequence", f"move it below [{sequence}]")
+    if not isinstance(table[sequence], dict):
+        raise FileError(path, f"{sequence} is no table", f"put its settings below [{sequence}]")
+    return dict(table[sequence])
 
 
 def _assigned(texts: list[str]) -> dict[str, str]:
@@ -77,32 +121,6 @@ def _assigned(texts: list[str]) -> dict[str, str]:
     return values
 
 
-def _help(name: str, module: ModuleType) -> str:
-    """Return a table of the settings of a sequence."""
-    from pulsetwin.sequences.protocol import settings
-
-    rows = [(one.name, _said(one.default), one.unit, one.meaning) for one in settings(module.Protocol)]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [
-        "  " + "  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=False)) + f"  {row[3]}"
-        for row in rows
-    ]
-    return (
-        f"{name}: {(module.__doc__ or '').strip().splitlines()[0]}\n\nsettings, their defaults and units:\n"
-        + "\n".join(lines)
-        + f"\n\nexample: pulsetwin design {name} --scanner siemens-prisma --set tr=12ms -o {name}.seq\n"
-    )
-
-
-def _said(value: Any) -> str:
-    if isinstance(value, tuple):
-        shown = [f"{part:g}" for part in value]
-        return ",".join(shown if len(shown) <= _SHOWN else [*shown[:2], "...", f"{shown[-1]} ({len(shown)})"])
-    if value is None:
-        return "least"
-    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
-
-
 def add_design(verb: argparse.ArgumentParser) -> None:
     """Describe the options of `design`, whose help depends on the sequence."""
     verb.add_argument("name", nargs="?", help="sequence, such as flash")
@@ -111,6 +129,9 @@ def add_design(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--scanner", default="siemens-prisma", help="scanner preset or TOML file (siemens-prisma)")
     verb.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, as in te=5ms")
     verb.add_argument("--protocol", metavar="TOML", help="settings by name, in SI units")
+    verb.add_argument("--slew", type=float, default=1.0, metavar="FRACTION", help="of the scanner's slew rate that the "
+                      "design may use (1)")  # fmt: skip
     verb.add_argument("-o", "--output", metavar="SEQ", help=".seq to write")
     verb.add_argument("--unsafe", action="store_true", help="write it although the check fails; the file will say so")
     verb.add_argument("--force", action="store_true", help="replace an existing file")
+    verb.set_defaults(usage=verb.format_help)

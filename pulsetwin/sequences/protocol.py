@@ -24,7 +24,9 @@ UNITS = {
     "ppm": 1.0,
 }  # fmt: skip
 """What a unit after a number on the command line multiplies it by, to give SI units."""
-_KINDS = {"s": "s ms us", "m": "m mm um", "rad": "rad deg", "Hz": "Hz kHz MHz", "T": "T mT uT", "T/m": "T/m mT/m"}
+ACCEPTED = {"s": "s ms us", "m": "m mm um", "rad": "rad deg", "Hz": "Hz kHz MHz", "T": "T mT uT", "T/m": "T/m mT/m"}
+"""Units in which values of a kind may be given, by their SI unit, which comes first."""
+_LARGEST = 1e300  # whole numbers above it may have no float
 _NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z%/]*)")
 
 
@@ -91,14 +93,16 @@ def validate(protocol: Any) -> None:
         Naming the setting, its value and what it may be.
     """
     for one in settings(protocol):
-        value = getattr(protocol, one.name)
-        if value is None and one.optional:
-            continue
-        parts = value if one.count else (value,)
-        if one.count and (not isinstance(value, tuple) or (one.count > 0 and len(value) != one.count)):
-            raise ProtocolError(f"{one.name} = {value!r}: give {one.count if one.count > 0 else 'some'} numbers")
-        for part in parts:
-            _check(one, part)
+        _check_value(one, getattr(protocol, one.name))
+
+
+def _check_value(one: Setting, value: Any) -> None:
+    if value is None and one.optional:
+        return
+    if one.count and (not isinstance(value, tuple) or (one.count > 0 and len(value) != one.count)):
+        raise ProtocolError(f"{one.name} = {value!r}: give {one.count if one.count > 0 else 'some'} numbers")
+    for part in value if one.count else (value,):
+        _check(one, part)
 
 
 def _check(one: Setting, value: Any) -> None:
@@ -112,7 +116,8 @@ def _check(one: Setting, value: Any) -> None:
         raise ProtocolError(f"{one.name} = {value!r}: give a {'whole ' if one.kind is int else ''}number")
     if not one.low <= value <= one.high:
         unit = f" {one.unit}" if one.unit else ""
-        raise ProtocolError(f"{one.name} = {value:g}{unit}: give {one.low:g} to {one.high:g}{unit}")
+        given = f"{value:g}" if abs(value) < _LARGEST else "that many"
+        raise ProtocolError(f"{one.name} = {given}{unit}: give {one.low:g} to {one.high:g}{unit}")
 
 
 def protocol_from(kind: type[Protocol], values: Mapping[str, Any], source: str) -> Protocol:
@@ -123,6 +128,21 @@ def protocol_from(kind: type[Protocol], values: Mapping[str, Any], source: str) 
     ProtocolError
         If a name is unknown (the nearest known one is told) or a value is not what it should be; `source` is named.
     """
+    chosen = values_from(kind, values, source)
+    try:
+        return kind(**chosen)
+    except ProtocolError as error:
+        raise ProtocolError(f"{source}: {error}") from None
+
+
+def values_from(kind: type[Protocol], values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return values in the types of a protocol's settings, each checked by itself.
+
+    Raises
+    ------
+    ProtocolError
+        As `protocol_from`.
+    """
     known = {one.name: one for one in settings(kind)}
     chosen = {}
     for name, value in values.items():
@@ -131,10 +151,11 @@ def protocol_from(kind: type[Protocol], values: Mapping[str, Any], source: str) 
             hint = f", did you mean {near[0]}?" if near else ""
             raise ProtocolError(f"{source}: no setting {name!r}{hint}; there are {', '.join(known)}")
         chosen[name] = _value(known[name], value, source)
-    try:
-        return kind(**chosen)
-    except ProtocolError as error:
-        raise ProtocolError(f"{source}: {error}") from None
+        try:
+            _check_value(known[name], chosen[name])
+        except ProtocolError as error:
+            raise ProtocolError(f"{source}: {error}") from None
+    return chosen
 
 
 def _value(one: Setting, value: Any, source: str) -> Any:
@@ -150,7 +171,9 @@ def _value(one: Setting, value: Any, source: str) -> Any:
 
 
 def _float(one: Setting, value: Any) -> Any:
-    return float(value) if one.kind is float and isinstance(value, int) and not isinstance(value, bool) else value
+    if one.kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value) if abs(value) < _LARGEST else math.inf
+    return value
 
 
 def _parsed(one: Setting, text: str, source: str) -> Any:
@@ -160,13 +183,13 @@ def _parsed(one: Setting, text: str, source: str) -> Any:
         return text.lower() == "true"
     match = _NUMBER.fullmatch(text)
     unit = match[2] if match else ""
-    allowed = _KINDS.get(one.unit, one.unit).split()
+    allowed = ACCEPTED.get(one.unit, one.unit).split()
     if match is None or (unit and unit not in allowed):
         units = f", in {' or '.join(allowed)}" if allowed else ""
         raise ProtocolError(f"{source}: {one.name} = {text!r}: give a number{units}")
     value = float(match[1]) * UNITS[unit]
     if one.kind is int:
-        return int(value) if value == int(value) else value
+        return int(value) if value.is_integer() else value
     return value
 
 
