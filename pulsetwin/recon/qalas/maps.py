@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +14,17 @@ from pulsetwin.progress import Progress, silent
 from pulsetwin.recon.qalas.crlb import least_deviations
 from pulsetwin.recon.qalas.dictionary import Grid, match
 from pulsetwin.recon.qalas.fit import EFFICIENCY_RANGE, Efficiency, Fitted, fit, fit_magnitudes
+from pulsetwin.recon.qalas.network import Network
+from pulsetwin.recon.qalas.ssl import Training, learnt
+from pulsetwin.recon.qalas.ssl_start import noise_of, signed_data
 from pulsetwin.recon.qalas.transmit_field import on_grid
+from pulsetwin.recon.qalas.tv import smooth_fit
 from pulsetwin.sim.signal_models.qalas_pulses import QalasPulses
 from pulsetwin.sim.signal_models.qalas_timing import CONTRASTS, QalasTiming
 from pulsetwin.volume import Images, Maps, Volume
 
-METHODS = ("fit", "dictionary")
+METHODS = ("fit", "dictionary", "ssl", "tv")
+_OPTIONS = {"dictionary": {"grid"}, "ssl": {"training", "network"}, "tv": {"weight"}}
 UNITS = {"T1": "s", "T2": "s", "PD": "", "IE": ""}
 _BLOCK = 1 << 16  # voxels fitted at a time
 _B1_RANGE = (0.2, 2.0)
@@ -28,7 +34,7 @@ _TOLERANCE = 0.02  # of contrast 5, by which the contrasts may seem out of order
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """What the voxels to be mapped share, and by voxel: signals ``[voxel, 5]``, B1, offset and noise ``[voxel]``."""
+    """What the voxels in `mask` share, and by voxel: signals ``[voxel, 5]``, B1, offset and noise ``[voxel]``."""
 
     data: np.ndarray
     signed: bool
@@ -38,6 +44,8 @@ class _Task:
     timing: QalasTiming
     ie: Efficiency
     pulses: QalasPulses | None
+    mask: np.ndarray
+    edges: np.ndarray
 
 
 def map_qalas(
@@ -52,6 +60,9 @@ def map_qalas(
     noise: np.ndarray | float | None = None,
     mask: np.ndarray | None = None,
     grid: Grid | None = None,
+    training: Training | None = None,
+    network: Network | None = None,
+    weight: float | None = None,
     progress: Progress = silent,
 ) -> Maps:
     """Return ``T1``, ``T2`` [s], ``PD``, ``IE`` and ``residual``, and with known noise the deviations ``T1_std`` etc.
@@ -70,12 +81,13 @@ def map_qalas(
     b1
         Relative transmit field: a map of any grid, which is interpolated, values ``[z, y, x]``, or one value.
     method
-        ``fit``, least squares, or ``dictionary``, the best of a grid of values.
+        ``fit``, least squares; ``dictionary``, the best of a grid of values; ``ssl``, a network that learns from the
+        scan; ``tv``, least squares with total variation. Deviations of the last two are bounds of a fit voxel by voxel.
     ie
         What is known of the inversion efficiency: bounds, ``"free"``, a value, values ``[z, y, x]``, or a function of
-        T1, T2 and B1. With ``dictionary``, bounds.
+        T1, T2 and B1. With ``dictionary`` and ``ssl``, bounds.
     pulses
-        What the real preparations do, `qalas_pulses.calibrate`, instead of ideal ones and `ie`; with ``fit``.
+        What the real preparations do, `qalas_pulses.calibrate`, not ideal ones and `ie`; with ``fit`` and ``tv``.
     offset
         Off-resonance [Hz], ``[z, y, x]``, for `pulses` that depend on it.
     noise
@@ -85,6 +97,10 @@ def map_qalas(
         Voxels to map, bool ``[z, y, x]``; those that are not empty if None.
     grid
         Of the dictionary, the published one if None.
+    training, network
+        Of ``ssl``: how it learns, and a network to be trained further or, without `training`, used as it is.
+    weight
+        Of ``tv``: what edges count for, `tv.WEIGHT` if None.
     progress
         Called with voxels done, their number and what is done.
 
@@ -97,13 +113,17 @@ def map_qalas(
     ProtocolError
         If the method is unknown, or cannot honour an option.
     """
-    _check(method, ie, pulses, offset, grid)
+    _check(method, ie, pulses, offset)
+    given = {"grid": grid, "training": training, "network": network, "weight": weight}
+    options = {name: value for name, value in given.items() if value is not None}
+    for name in options.keys() - _OPTIONS.get(method, ()):
+        raise ProtocolError(f"QALAS: {name} is not an option of method {method}")
     volumes, shape, warnings = _ordered(images), images.values.shape[1:], []
     noise = _of_grid("noise", images.noise_std if noise is None else noise, shape)
     field, warned = _field(b1, images.affine, shape)
     usable = np.isfinite(volumes).all(0) & (field > _B1_RANGE[0]) & (field < _B1_RANGE[1])
-    chosen = np.nonzero((_filled(volumes, usable) if mask is None else _of_grid("mask", mask, shape) & usable).ravel())
-    where = chosen[0]
+    chosen = _filled(volumes, usable) if mask is None else _of_grid("mask", mask, shape) & usable
+    where = np.nonzero(chosen.ravel())[0]
     if not len(where):
         raise ProtocolError("QALAS: no voxel to map: the images are empty or not finite, or the mask or B1 leaves none")
     data, signed = _signed(volumes.reshape(CONTRASTS, -1)[:, where].T)
@@ -113,10 +133,11 @@ def map_qalas(
         np.zeros(len(where)) if offset is None else _of_grid("offset", offset, shape).ravel()[where],
         None if noise is None else noise.ravel()[where], timing,
         _of_grid("ie", ie, shape).ravel()[where] if isinstance(ie, np.ndarray) else ie, pulses,
+        chosen, np.linalg.norm(images.affine[:3, 2::-1], axis=0),
     )  # fmt: skip
     if noise is None:
         warnings.append("The noise of the images is not known: no maps of standard deviations.")
-    found, deviations = _found(task, method, grid, progress)
+    found, deviations = _found(task, method, options, progress)
     scale = {"residual": (np.sqrt(found.misfit / CONTRASTS), "")}
     scale |= {name: (getattr(found, name.lower()), unit) for name, unit in UNITS.items()}
     for (name, unit), deviation in zip(UNITS.items(), [] if deviations is None else deviations, strict=False):
@@ -124,15 +145,11 @@ def map_qalas(
     return Maps(_volumes(scale, found.valid, where, shape, images.affine), (*warned, *warnings))
 
 
-def _check(
-    method: str, ie: Efficiency, pulses: QalasPulses | None, offset: np.ndarray | None, grid: Grid | None
-) -> None:  # fmt: skip
+def _check(method: str, ie: Efficiency, pulses: QalasPulses | None, offset: np.ndarray | None) -> None:
     if method not in METHODS:
         raise ProtocolError(f"QALAS: no method {method!r}; there are {', '.join(METHODS)}")
-    if method == "dictionary" and (pulses is not None or not isinstance(ie, tuple)):
-        raise ProtocolError("QALAS: a dictionary is of ideal preparations and bounds of the efficiency: use method fit")
-    if method == "fit" and grid is not None:
-        raise ProtocolError("QALAS: grid is of method dictionary: a fit has none")
+    if method in ("dictionary", "ssl") and (pulses is not None or not isinstance(ie, tuple)):
+        raise ProtocolError(f"QALAS: {method} is of ideal preparations and bounds of the efficiency: use method fit")
     if offset is not None and pulses is None:
         raise ProtocolError("QALAS: only pulses depend on the offset: pass those of calibrate, or no offset")
     if pulses is not None and ie is not EFFICIENCY_RANGE:
@@ -205,15 +222,16 @@ def _check_order(data: np.ndarray, signed: bool) -> None:
         )
 
 
-def _found(task: _Task, method: str, grid: Grid | None, progress: Progress) -> tuple[Fitted, np.ndarray | None]:
+def _found(task: _Task, method: str, options: dict[str, Any], progress: Progress) -> tuple[Fitted, np.ndarray | None]:
     """Return the estimates and their deviations ``[4, voxel]``, in blocks and as many threads as torch would use."""
     total = len(task.data)
     blocks = [slice(begin, min(begin + _BLOCK, total)) for begin in range(0, total, _BLOCK)]
     matched = None
     if method == "dictionary":
-        matched = match(
-            task.data, task.timing, task.b1, grid=grid or Grid(), ie=task.ie, signed=task.signed, progress=progress
-        )
+        grid = options.get("grid", Grid())
+        matched = match(task.data, task.timing, task.b1, grid=grid, ie=task.ie, signed=task.signed, progress=progress)
+    elif method != "fit":
+        matched = _together(task, method, options, progress)
 
     def work(here: slice) -> tuple[Fitted, np.ndarray | None]:
         if matched is None:
@@ -229,6 +247,19 @@ def _found(task: _Task, method: str, grid: Grid | None, progress: Progress) -> t
             progress(here.stop, total, "QALAS maps")
     found = Fitted(*(np.concatenate([getattr(one, field.name) for one, _ in parts]) for field in fields(Fitted)))
     return found, None if task.noise is None else np.concatenate([one for _, one in parts], 1)
+
+
+def _together(task: _Task, method: str, options: dict[str, Any], progress: Progress) -> Fitted:
+    """Return the estimates of methods that see all voxels at once, from the fit on."""
+    start = _found(replace(task, noise=None), "fit", {}, silent)[0]
+    data, shift = task.data, {"pulses": task.pulses, "offset": task.offset}
+    if not task.signed:
+        data = signed_data(data, task.timing, task.b1, start, **shift)
+    noise = noise_of(start, task.noise, free=task.pulses is None and isinstance(task.ie, str | tuple))
+    shared = {"mask": task.mask, "ie": task.ie, "progress": progress, **options}
+    if method == "ssl":
+        return learnt(data, task.timing, task.b1, noise, **shared)
+    return smooth_fit(data, task.timing, task.b1, noise, start, edges=task.edges, **shift, **shared)
 
 
 def _fitted(task: _Task, here: slice) -> Fitted:
