@@ -8,8 +8,12 @@ import pypulseq as pp
 
 from pulsetwin.sequences.slice_pulse import position
 
+_EQUAL = 1e-9  # [s]
 
-def describe(seq: pp.Sequence, protocol: Any, te: float | list[float], tr: float, **more: Any) -> pp.Sequence:
+
+def describe(
+    seq: pp.Sequence, protocol: Any, te: float | list[float], tr: float | list[float], **more: Any
+) -> pp.Sequence:
     """Set the definitions of an imaging scan; return the sequence.
 
     Parameters
@@ -19,20 +23,22 @@ def describe(seq: pp.Sequence, protocol: Any, te: float | list[float], tr: float
     protocol
         Settings `fov` [m] and `matrix`, and where there are several slices `slices` and `slice_gap` [m].
     te, tr
-        Echo times and repetition time [s].
+        Echo times and repetition time [s]. Where measurements last differently long, their times are the definition
+        MeasurementTimes, and there is no TR: readers take it for one number.
     more
         Further definitions.
     """
     p = protocol
     slices, gap = getattr(p, "slices", 1), getattr(p, "slice_gap", 0.0)
-    said = {
+    said: dict[str, Any] = {
         "FOV": [p.fov[0], p.fov[1], slices * p.fov[2] + (slices - 1) * gap],
         "Matrix": [float(count) for count in (*p.matrix, 1)[:3]],  # k-space alone shows it only to a voxel
         "TE": te,
-        "TR": tr,
         "SliceThickness": p.fov[2],
         "SlicePositions": [position(n, slices, p.fov[2], gap) for n in range(slices)],
     }
+    times = tr if isinstance(tr, list) else [tr]
+    said |= {"TR": times[0]} if max(times) - min(times) < _EQUAL else {"MeasurementTimes": times}
     for name, value in (said | more).items():
         seq.set_definition(name, value)
     return seq

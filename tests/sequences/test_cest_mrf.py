@@ -208,7 +208,11 @@ def test_times_and_definitions():
     first = np.asarray(excitation).reshape(3, 16)[:, 0]
     saturated = 1.22e-3 + 0.3 + 0.02e-3 + 1.12e-3  # tip and dead time, the train, ring-down, tip
     assert np.allclose(np.diff(first), [2.0, 1.5 - saturated], atol=1e-9)
-    assert seq.definitions["TR"][:2] == pytest.approx([2.0, 1.5], abs=1e-8)
+    assert seq.definitions["MeasurementTimes"][:2] == pytest.approx([2.0, 1.5], abs=1e-8)
+    assert "TR" not in seq.definitions
+    equal = build(Protocol(matrix=(16, 16, 1), b1=(2e-6, 3e-6), tr=(4.0,)), PRISMA)
+    assert equal.definitions["TR"] == pytest.approx(4.0)
+    assert "MeasurementTimes" not in equal.definitions
     assert seq.definitions["B1pa"] == pytest.approx([2, 0, 3])
     assert seq.definitions["offsets_ppm"] == [3.5] * 3
     assert seq.definitions["n_pulses"] == [2, 2, 0]
