@@ -21,8 +21,10 @@ WINDOWS = {
     "B1": (0.6, 1.4, "coolwarm"),
 }
 """Lower and upper limit, in the map's unit, and colours; others reach from 0 to what few voxels exceed."""
+_RATIOS = ("IE", "B1", "IE_std")
 _SIGNED = ("PSIR",)
 _PERCENTILE = 99.0
+_MEDIANS = 4.0  # where the window of standard deviations ends
 _SHALLOW = 8  # slices below which only the plane of the slices is shown
 
 
@@ -53,10 +55,10 @@ def draw_maps(volumes: Mapping[str, Volume], *, cuts: bool = True) -> Figure:
             artist = draw_slice(axes, one.turn(shown), one, low=low, window=high, colours=colours)
         column[0].set_title(name, fontsize=10)
         bar = figure.colorbar(artist, ax=list(column), location="bottom", shrink=0.9, pad=0.02, aspect=14)
-        bar.set_label(volume.unit or "relative", fontsize=9)
+        bar.set_label(volume.unit or ("relative" if name in _RATIOS else "arbitrary units"), fontsize=9)
         bar.ax.tick_params(labelsize=8)
         bar.formatter.set_powerlimits((-3, 4))
-        bar.locator = MaxNLocator(4)
+        bar.locator = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10])
         bar.update_ticks()
     return figure
 
@@ -66,8 +68,12 @@ def window(name: str, volume: Volume) -> tuple[float, float, str]:
     if name in WINDOWS:
         return WINDOWS[name]
     values = volume.values[volume.valid]
-    high = float(np.percentile(np.abs(values), _PERCENTILE)) if values.size else 1.0
-    return (-high if name in _SIGNED else 0.0), high or 1.0, "magma" if name.endswith("_std") else "gray"
+    if not values.size:
+        return 0.0, 1.0, "gray"
+    if name.endswith("_std"):
+        return 0.0, float(_MEDIANS * np.median(values)) or 1.0, "magma"
+    low, high = np.percentile(values, (100 - _PERCENTILE, _PERCENTILE))
+    return (float(low) if name in _SIGNED else 0.0), float(high) or 1.0, "gray"
 
 
 def _planes(valid: np.ndarray, cuts: bool) -> list[tuple[tuple[slice | int, ...], tuple[int, int]]]:
