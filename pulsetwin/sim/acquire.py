@@ -81,11 +81,12 @@ def acquire(
         How much later than the `.seq` says the gradients along the scanner's x, y, z play, relative to pulses and
         receiver [s], each less than 1 ms. The trajectory of the raw data remains that of the `.seq`.
     engine
-        ``auto``, ``graphs`` or ``isochromats``, see `choose_engine`.
+        ``auto``, ``graphs``, ``isochromats`` or ``table``, see `choose_engine`.
     tol
-        Relative error allowed to the graphs; all states are kept if None. Not with isochromats.
+        Relative error allowed to the graphs, all states are kept if None, and to the table of tissues, 1e-3 if None.
+        Not with isochromats.
     spins
-        Spins per voxel of the isochromats, 256 by default. Not with graphs.
+        Spins per voxel of the isochromats, 256 by default. Not with other engines.
     seed
         Of the noise and of the spins' places, 0 or more and less than 2^63.
     progress
@@ -146,6 +147,10 @@ def _notes(idle: list[str], left_out: int, facts: dict[str, Any]) -> list[str]:
         notes.append(f"{left_out} readouts labelled as noise were left out: there is no noise without snr")
     if (share := facts.get("magnetisation_left_out", 0)) > _LEFT_OUT:
         notes.append(f"the graph leaves out states of up to {100 * share:.1f} % of the magnetisation after a pulse")
+    if "tissues" in facts and (error := facts["estimated_error"]) > facts["tolerance"]:
+        notes.append(
+            f"between its {facts['tissues']} tissues, the table errs by up to {100 * error:.1f} % of the signal"
+        )
     return notes
 
 

@@ -47,7 +47,8 @@ def check_settings(
 
 def without_effect(engine: str, tol: float | None, spins: int | None) -> list[str]:
     """Return what was asked for of the other engine."""
-    given = {"graphs": ("spins", spins, "isochromats"), "isochromats": ("tol", tol, "graphs")}
+    given = {"isochromats": ("tol", tol, "graphs")}
+    given |= dict.fromkeys(("graphs", "table"), ("spins", spins, "isochromats"))
     if engine not in given or given[engine][1] is None:
         return []
     name, value, acts = given[engine]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pulsetwin.errors import ProtocolError
 from pulsetwin.progress import Progress, silent
 from pulsetwin.sim.graph import Graph
 from pulsetwin.sim.graph_build import build_graph
@@ -15,9 +16,11 @@ from pulsetwin.sim.isochromats import simulate_isochromats
 from pulsetwin.sim.pdg import simulate_graphs
 from pulsetwin.sim.phantom import Phantom, Voxels
 from pulsetwin.sim.pulse_rotations import PulseRotations, instant_rotation, pulse_rotations
+from pulsetwin.sim.table import simulate_table, table_obstacle
 from pulsetwin.sim.timeline import Timeline
 
-ENGINES = ("auto", "graphs", "isochromats")
+ENGINES = ("auto", "graphs", "isochromats", "table")
+_LONG = 1000  # pulses, above which a table of tissues is taken if it applies
 _STATES, _FEWEST, _MOST = 2_000_000, 64, 4096  # of all repetitions, and least and most of one
 _LOST = 0.05  # share of the magnetisation in states beyond these, above which spins are better
 _CYCLES = 0.5  # by which a pulse's gradient may turn a voxel's faces against each other
@@ -39,6 +42,9 @@ def choose_engine(
 ) -> Choice:
     """Return the engine for a sequence and a phantom.
 
+    A sequence of more than 1000 pulses is played by a table of tissues if that applies: where every repetition rewinds
+    its phase encoding and no pulse plays a gradient, see `table.table_obstacle`. Otherwise:
+
     Pulses are instants where each turns the voxels as an instant of its flip angle would, to 0.05 rad. Others rotate
     each voxel in the graphs, as long as a slice is many voxels thick: the gradient of none may turn the faces of a
     voxel by more than half a cycle against each other while it lasts (on a phantom of one voxel along the gradient, a
@@ -53,9 +59,21 @@ def choose_engine(
         One of `ENGINES`; other than ``auto``, it is taken in any case.
     most
         Most states of a repetition; fewer for sequences of more than 488 pulses.
+
+    Raises
+    ------
+    ProtocolError
+        If a table is asked for and does not apply.
     """
     if engine == "isochromats":
         return Choice(engine, "asked for")
+    if engine == "table" or (engine == "auto" and timeline.pulses > _LONG):
+        obstacle = table_obstacle(timeline, voxels)
+        if obstacle is None:
+            why = f"{timeline.pulses} pulses find each voxel as its tissue alone says"
+            return Choice("table", "asked for" if engine == "table" else why)
+        if engine == "table":
+            raise ProtocolError(f"the tissue table does not apply: {obstacle}; use engine graphs or isochromats")
     otherwise = _angle_from_instants(timeline, voxels)
     finite = otherwise > _ANGLE
     cycles = _cycles(timeline, phantom, voxels)
@@ -82,7 +100,7 @@ def play(
     timeline, voxels, choice
         What `choose_engine` was given, and what it returned.
     tol
-        Relative error allowed to the graphs; all states are kept if None.
+        Relative error allowed to the graphs, all states are kept if None; and to the table, 1e-3 if None.
     spins
         Spins per voxel of the isochromats.
     seed
@@ -94,6 +112,8 @@ def play(
         if choice.engine == "isochromats":
             signal = simulate_isochromats(timeline, voxels, spins=spins, seed=seed, progress=progress)
             return signal, {"spins": spins}
+        if choice.engine == "table":
+            return simulate_table(timeline, voxels, tol=tol, seed=seed, progress=progress)
         result = simulate_graphs(
             timeline, voxels, tol=tol, seed=seed, graph=choice.graph, rotations=choice.rotations, progress=progress
         )
