@@ -66,7 +66,7 @@ def _designed(options: argparse.Namespace, module: ModuleType) -> int:
     sys.stdout.write(f"sequence {options.output}  ({options.name}, {blocks} blocks, {duration:.3f} s)\n")
     for finding in report.findings:
         remedy = _REMEDIES.get(finding.rule)
-        sys.stdout.write(f"{finding}{f'; {remedy}' if remedy else ''}\n")
+        sys.stderr.write(f"{finding}{f'; {remedy}' if remedy else ''}\n")
     return 0
 
 
