@@ -78,10 +78,11 @@ def is_cartesian(readouts: Readouts, fov: tuple[float, float, float], tolerance:
     """
     if readouts.trajectory is None:
         return False
-    across = np.abs(readouts.trajectory.shapes[:, :, 1:]) * np.array(fov[1:])
+    shapes = readouts.trajectory.shapes[np.unique(readouts.trajectory.shape_index)]  # not those of a noise scan
+    across = np.abs(shapes[:, :, 1:]) * np.array(fov[1:])
     if across.max(initial=0.0) > tolerance:
         return False
-    along = readouts.trajectory.shapes[:, :, 0]
+    along = shapes[:, :, 0]
     if np.ptp(along, axis=1).min(initial=np.inf) * fov[0] < 1:
         return False
     return all(_lattice(readouts.trajectory.offset[:, axis] * fov[axis])[2] < tolerance for axis in (1, 2))

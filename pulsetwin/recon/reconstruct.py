@@ -146,10 +146,14 @@ def _calibration(raw: RawData, plan: Layout, matrix: Tensor) -> Calibration | No
 
 
 def _calibration_layout(raw: RawData, plan: Layout) -> Layout | None:
-    """Sort the lines that serve calibration only, or return None if there are none."""
+    """Sort the lines that serve calibration, or return None if none do so only."""
     for group in raw.groups:
-        lines = group.select(group.flag("reference") & ~group.flag("imaging"))
-        if not len(lines) or lines.trajectory is None or lines.samples.shape[1:] != plan.readouts.samples.shape[1:]:
+        lines = group.select(group.flag("reference"))
+        if (
+            lines.flag("imaging").all()
+            or lines.trajectory is None
+            or lines.samples.shape[1:] != plan.readouts.samples.shape[1:]
+        ):
             continue
         own, _ = layout(raw, replace(lines, labels={"SLC": lines.label("SLC"), "AVG": np.arange(len(lines))}))
         if own.slices == plan.slices and own.shape == plan.shape:

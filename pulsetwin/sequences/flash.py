@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import pypulseq as pp
 
 from pulsetwin.scanner import Scanner
-from pulsetwin.sequences.cartesian import labels
+from pulsetwin.sequences.cartesian import labels, set_labels
 from pulsetwin.sequences.checks import check_even, check_slices
 from pulsetwin.sequences.describe_scan import describe
 from pulsetwin.sequences.gradient_echo import add_excitation, add_readout, add_rewinding, spoiled_echo
 from pulsetwin.sequences.noise_scan import begin_scan
-from pulsetwin.sequences.orderings import interleaved
+from pulsetwin.sequences.orderings import interleaved, linear
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.rf_phase import spoiled_phase
+from pulsetwin.sequences.sampling import calibration_labels, check_sampling, sampled, sampling_definitions
 from pulsetwin.sequences.slice_pulse import position
 from pulsetwin.sequences.timing import down, pause, rest
 
@@ -28,6 +29,12 @@ class Protocol:
     matrix: tuple[int, int, int] = setting((128, 128, 1), "", "samples, lines and partitions", low=1, high=4096)
     slices: int = setting(1, "", "slices, with one partition only", low=1, high=512)
     slice_gap: float = setting(0.0, "m", "between slices", low=0, high=0.1)
+    acceleration: tuple[int, int] = setting((1, 1), "", "along y and z: one of so many is sampled", low=1, high=16)
+    caipi_shift: int = setting(0, "", "partitions by which sampled lines are shifted, one to the next", low=0, high=15)
+    calibration: int = setting(0, "", "lines and partitions around the centre, all sampled", low=0, high=256)
+    partial_fourier: tuple[float, float] = setting(
+        (1.0, 1.0), "", "share along y and z that is sampled", low=0.5, high=1
+    )
     flip_angle: float = setting(math.radians(15), "rad", "of the excitation", low=1e-3, high=math.pi)
     te: float | None = setting(None, "s", "first echo time; the least if none", low=0, high=1)
     tr: float | None = setting(None, "s", "repetition time of a slice; the least if none", low=0, high=60)
@@ -45,6 +52,7 @@ class Protocol:
         validate(self)
         check_slices(self.matrix, self.slices)
         check_even(self.matrix)
+        check_sampling(self)
 
 
 def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
@@ -70,8 +78,9 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     one = echo.duration + (p.echoes - 1) * spacing + wait_te
     wait_tr = down(rest("tr", p.tr, p.slices * one, raster) / p.slices, raster)
     seq = pp.Sequence(scanner.opts)
-    begin_scan(seq, "LIN PAR SLC ECO", echo.line.adc, p.noise_samples, scanner)
-    lines = [(number, partition) for partition in range(p.matrix[2]) for number in range(p.matrix[1])]
+    calibrating = calibration_labels(p)
+    begin_scan(seq, "LIN PAR SLC ECO" + " REF IMA" * bool(calibrating), echo.line.adc, p.noise_samples, scanner)
+    lines = [(number, partition) for number, partition in linear(sampled(p)).tolist()]
     for repetition, measured in enumerate([None] * p.dummies + lines):
         phase = spoiled_phase(p.rf_spoiling, repetition)
         where = measured or (p.matrix[1] // 2, p.matrix[2] // 2)
@@ -81,8 +90,9 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
             for number in range(p.echoes):
                 if number:
                     seq.add_block(flyback)
-                add_readout(seq, echo, labels(*where, slice_number, number) if measured else None)
+                names = [*labels(*where, slice_number, number), *set_labels(**calibrating.get(where, {}))]
+                add_readout(seq, echo, names if measured else None)
             add_rewinding(seq, echo, where)
             pause(seq, wait_tr)
     times = [echo.te + wait_te + number * spacing for number in range(p.echoes)]
-    return describe(seq, p, times, p.slices * (one + wait_tr))
+    return describe(seq, p, times, p.slices * (one + wait_tr), **sampling_definitions(p))

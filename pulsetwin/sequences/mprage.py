@@ -6,17 +6,19 @@ import math
 from dataclasses import dataclass
 from itertools import count
 
+import numpy as np
 import pypulseq as pp
 
 from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
-from pulsetwin.sequences.cartesian import labels
+from pulsetwin.sequences.cartesian import labels, set_labels
 from pulsetwin.sequences.describe_scan import describe
 from pulsetwin.sequences.gradient_echo import add_excitation, add_readout, add_rewinding, spoiled_echo
 from pulsetwin.sequences.noise_scan import begin_scan
 from pulsetwin.sequences.preparations import inversion, play
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.rf_phase import spoiled_phase
+from pulsetwin.sequences.sampling import calibration_labels, check_sampling, sampled, sampling_definitions
 from pulsetwin.sequences.timing import pause, rest
 
 _CRUSHING = 8.0  # cycles of phase across a voxel along z after the inversion
@@ -30,6 +32,12 @@ class Protocol:
         (0.256, 0.24, 0.176), "m", "field of view along x, y, z", low=1e-4, high=1
     )
     matrix: tuple[int, int, int] = setting((256, 240, 176), "", "samples, lines and partitions", low=2, high=4096)
+    acceleration: tuple[int, int] = setting((1, 1), "", "along y and z: one of so many is sampled", low=1, high=16)
+    caipi_shift: int = setting(0, "", "partitions by which sampled lines are shifted, one to the next", low=0, high=15)
+    calibration: int = setting(0, "", "lines and partitions around the centre, all sampled", low=0, high=256)
+    partial_fourier: tuple[float, float] = setting(
+        (1.0, 1.0), "", "share along y and z that is sampled", low=0.5, high=1
+    )
     flip_angle: float = setting(math.radians(9), "rad", "of the excitations", low=1e-3, high=math.pi / 2)
     ti: float | None = setting(
         None, "s", "from the inversion to the middle partition; the least if none", low=0, high=9
@@ -54,6 +62,7 @@ class Protocol:
         validate(self)
         if any(size % 2 for size in self.matrix):
             raise ProtocolError(f"matrix = {self.matrix}: give even numbers")
+        check_sampling(self)
 
 
 def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
@@ -75,22 +84,38 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     echo, crusher = spoiled_echo(p, scanner), _CRUSHING * p.matrix[2] / p.fov[2]
     prepared = inversion(p.inversion_duration, p.inversion_b1, p.inversion_sweep, crusher, scanner)
     wait = rest("echo_spacing", p.echo_spacing, echo.duration, raster)
-    spacing, partitions = echo.duration + wait, p.matrix[2]
-    to_middle = prepared.after + partitions // 2 * spacing + echo.pulse.centre
+    spacing, trains, calibrating = echo.duration + wait, _trains(p), calibration_labels(p)
+    half = p.matrix[2] // 2
+    most = [max(sum((part < half) == early for part in train) for train in trains.values()) for early in (True, False)]
+    to_middle = prepared.after + most[0] * spacing + echo.pulse.centre
     wait_ti = rest("ti", p.ti, to_middle, raster)
-    train = prepared.before + prepared.after + wait_ti + partitions * spacing
-    wait_tr = rest("tr", p.tr, train, raster)
+    length = prepared.before + prepared.after + wait_ti + sum(most) * spacing
+    wait_tr = rest("tr", p.tr, length, raster)
     seq = pp.Sequence(scanner.opts)
-    begin_scan(seq, "LIN PAR", echo.line.adc, p.noise_samples, scanner)
+    begin_scan(seq, "LIN PAR" + " REF IMA" * bool(calibrating), echo.line.adc, p.noise_samples, scanner)
     pulses = count()
-    for row in [None] * p.dummies + list(range(p.matrix[1])):
+    for row in [None] * p.dummies + list(trains):
+        number = p.matrix[1] // 2 if row is None else row
         play(seq, prepared)
-        pause(seq, wait_ti)
-        for partition in range(partitions):
-            where = p.matrix[1] // 2 if row is None else row, partition
+        early = sum(partition < half for partition in trains[number])
+        pause(seq, wait_ti + (most[0] - early) * spacing)
+        for partition in trains[number]:
+            where = number, partition
             add_excitation(seq, echo, where, 0.0, spoiled_phase(p.rf_spoiling, next(pulses)))
-            add_readout(seq, echo, None if row is None else labels(*where))
+            names = [*labels(*where), *set_labels(**calibrating.get(where, {}))]
+            add_readout(seq, echo, None if row is None else names)
             add_rewinding(seq, echo, where)
             pause(seq, wait)
-        pause(seq, wait_tr)
-    return describe(seq, p, echo.te, train + wait_tr, TI=to_middle + wait_ti, EchoSpacing=spacing)
+        pause(seq, wait_tr + (most[1] - len(trains[number]) + early) * spacing)
+    times = {"TI": to_middle + wait_ti, "EchoSpacing": spacing}
+    return describe(seq, p, echo.te, length + wait_tr, **times, **sampling_definitions(p))
+
+
+def _trains(p: Protocol) -> dict[int, list[int]]:
+    """Return the partitions of each line that is sampled.
+
+    Trains need not be of one length: each waits so that the middle partition has its time after the inversion, and the
+    next inversion its own.
+    """
+    mask = sampled(p)
+    return {row: np.flatnonzero(mask[:, row]).tolist() for row in range(p.matrix[1]) if mask[:, row].any()}
