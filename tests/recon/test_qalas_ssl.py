@@ -11,11 +11,13 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from pulsetwin.errors import FileError, MismatchError, ProtocolError
+from pulsetwin.recon.qalas import map_qalas
 from pulsetwin.recon.qalas.fit import fit
 from pulsetwin.recon.qalas.network import load_network, new_network, save_network, unit
 from pulsetwin.recon.qalas.ssl import Training, estimate, train
 from pulsetwin.sim.signal_models.qalas import signals
 from pulsetwin.sim.signal_models.qalas_timing import QalasTiming
+from pulsetwin.volume import Images
 
 TIMING = QalasTiming.preset("siemens", train_length=127)
 NAMES = ("t1", "t2", "pd", "ie")
@@ -225,6 +227,48 @@ def test_files(tmp_path):
         load_network(path)
     with pytest.raises(FileError, match="cannot be read"):
         load_network(tmp_path / "absent.pt")
+
+
+def volumes(one: dict[str, np.ndarray], data: np.ndarray) -> tuple[Images, np.ndarray]:
+    """Return signals ``[voxel, 5]`` and B1 of a subject on its grid."""
+    values, b1 = np.zeros((5, *one["mask"].shape), data.dtype), np.ones(one["mask"].shape)
+    values[:, one["mask"]], b1[one["mask"]] = data.T, one["b1"]
+    return Images(values, np.diag([1.0, 1, 2, 1]), ({},) * 5, noise_std=np.full(b1.shape, one["noise"])), b1
+
+
+@pytest.mark.parametrize("kind", ["complex", "magnitude"])
+def test_maps_are_those_of_the_network(kind):
+    """On the grid, in units of the images, with the signs that magnitudes have lost; one scan's network for another."""
+    one = subject(8)
+    phase = np.exp(1j * np.linspace(0, 6, len(one["data"])))[:, None]
+    images, b1 = volumes(one, one["data"] * phase if kind == "complex" else np.abs(one["data"]))
+    how = Training(steps=60, batch=512)
+    maps = map_qalas(images, TIMING, b1, method="ssl", training=how, mask=one["mask"])
+    expected = estimate(trained(one, how), one["data"], one["b1"], mask=one["mask"])
+    for name in NAMES:
+        far = maps[name.upper()].values[one["mask"]] / getattr(expected, name) - 1
+        assert np.median(np.abs(far)) < 0.02
+    assert (maps["T1"].values[~one["mask"]] == 0).all()
+    assert maps["T1_std"].valid[one["mask"]].mean() > 0.99
+    network = trained(subject(9), how)
+    used = map_qalas(images, TIMING, b1, method="ssl", network=network, mask=one["mask"])
+    ready = estimate(network, one["data"], one["b1"], mask=one["mask"])
+    assert np.quantile(np.abs(used["T1"].values[one["mask"]] / ready.t1 - 1), 0.99) < 0.01
+
+
+def test_what_does_not_fit_together_is_said():
+    one, network = subject(8), new_network("fast", TIMING)
+    images, b1 = volumes(one, one["data"])
+    with pytest.raises(MismatchError, match="another timing"):
+        map_qalas(images, QalasTiming.preset("ge"), b1, method="ssl", network=network)
+    with pytest.raises(MismatchError, match="its own bounds"):
+        map_qalas(images, TIMING, b1, method="ssl", network=network, ie=(0.6, 0.9))
+    with pytest.raises(ProtocolError, match="use method fit"):
+        map_qalas(images, TIMING, b1, method="ssl", ie=0.9)
+    with pytest.raises(ProtocolError, match="network is not an option of method fit"):
+        map_qalas(images, TIMING, b1, network=network)
+    with pytest.raises(ProtocolError, match="weight is not an option of method ssl"):
+        map_qalas(images, TIMING, b1, method="ssl", weight=1.0)
 
 
 def test_what_is_wrong_is_said():
