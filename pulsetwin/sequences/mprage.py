@@ -39,10 +39,9 @@ class Protocol:
         (1.0, 1.0), "", "share along y and z that is sampled", low=0.5, high=1
     )
     flip_angle: float = setting(math.radians(9), "rad", "of the excitations", low=1e-3, high=math.pi / 2)
-    ti: float | None = setting(
-        None, "s", "from the inversion to the middle partition; the least if none", low=0, high=9
-    )
-    tr: float | None = setting(None, "s", "from inversion to inversion; the least if none", low=0, high=60)
+    ti: float | None = setting(0.9, "s", "from the inversion to the middle partition; the least if none", low=0, high=9)
+    te: float | None = setting(None, "s", "echo time; the least if none", low=0, high=1)
+    tr: float | None = setting(2.3, "s", "from inversion to inversion; the least if none", low=0, high=60)
     echo_spacing: float | None = setting(None, "s", "from excitation to excitation; the least if none", low=0, high=1)
     bandwidth: float = setting(240.0, "Hz", "per pixel", low=1, high=1e5)
     oversampling: int = setting(2, "", "of the readout", low=1, high=8)
@@ -83,8 +82,9 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     p, raster = protocol, scanner.block_raster
     echo, crusher = spoiled_echo(p, scanner), _CRUSHING * p.matrix[2] / p.fov[2]
     prepared = inversion(p.inversion_duration, p.inversion_b1, p.inversion_sweep, crusher, scanner)
-    wait = rest("echo_spacing", p.echo_spacing, echo.duration, raster)
-    spacing, trains, calibrating = echo.duration + wait, _trains(p), calibration_labels(p)
+    wait_te = rest("te", p.te, echo.te, raster)
+    wait = rest("echo_spacing", p.echo_spacing, echo.duration + wait_te, raster)
+    spacing, trains, calibrating = echo.duration + wait_te + wait, _trains(p), calibration_labels(p)
     half = p.matrix[2] // 2
     most = [max(sum((part < half) == early for part in train) for train in trains.values()) for early in (True, False)]
     to_middle = prepared.after + most[0] * spacing + echo.pulse.centre
@@ -102,13 +102,14 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
         for partition in trains[number]:
             where = number, partition
             add_excitation(seq, echo, where, 0.0, spoiled_phase(p.rf_spoiling, next(pulses)))
+            pause(seq, wait_te)
             names = [*labels(*where), *set_labels(**calibrating.get(where, {}))]
             add_readout(seq, echo, None if row is None else names)
             add_rewinding(seq, echo, where)
             pause(seq, wait)
         pause(seq, wait_tr + (most[1] - len(trains[number]) + early) * spacing)
     times = {"TI": to_middle + wait_ti, "EchoSpacing": spacing}
-    return describe(seq, p, echo.te, length + wait_tr, **times, **sampling_definitions(p))
+    return describe(seq, p, echo.te + wait_te, length + wait_tr, **times, **sampling_definitions(p))
 
 
 def _trains(p: Protocol) -> dict[int, list[int]]:

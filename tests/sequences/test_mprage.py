@@ -31,9 +31,9 @@ def test_playable(name, tmp_path):
     assert not [finding for finding in report.findings if finding.severity == "error"], report.findings
 
 
-@pytest.mark.parametrize(("ti", "tr", "spacing"), [(None, None, None), (0.5, 1.2, 10e-3)])
-def test_times_and_places(ti, tr, spacing):
-    protocol = Protocol(fov=(0.2, 0.1, 0.08), matrix=(32, 4, 6), ti=ti, tr=tr, echo_spacing=spacing, dummies=1)
+@pytest.mark.parametrize(("ti", "te", "tr", "spacing"), [(None, None, None, None), (0.5, 4e-3, 1.2, 12e-3)])
+def test_times_and_places(ti, te, tr, spacing):
+    protocol = Protocol(fov=(0.2, 0.1, 0.08), matrix=(32, 4, 6), ti=ti, te=te, tr=tr, echo_spacing=spacing, dummies=1)
     seq = build(protocol, PRISMA)
     k, _, excitation, _, time = seq.calculate_kspace()
     k, time, excitation = k.reshape(3, -1, 64), time.reshape(-1, 64), np.asarray(excitation).reshape(5, 6)
@@ -50,7 +50,7 @@ def test_times_and_places(ti, tr, spacing):
         if rf is not None and rf.use == "inversion"
     ]
     assert np.allclose(excitation[:, 3] - inversions, seq.definitions["TI"], atol=1e-9)
-    for name, asked in (("TI", ti), ("TR", tr), ("EchoSpacing", spacing)):
+    for name, asked in (("TI", ti), ("TE", te), ("TR", tr), ("EchoSpacing", spacing)):
         if asked is not None:
             assert seq.definitions[name] == pytest.approx(asked, abs=1e-5)
 
