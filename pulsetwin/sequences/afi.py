@@ -89,7 +89,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
             if which:
                 seq.add_block(spoiler)
             pause(seq, waits[which])
-    return describe(seq, p, echo.te + wait_te, short + long, TR1=short, TR2=long)
+    return describe(seq, p, echo.te + wait_te, short + long, TR1=short, TR2=long, Bandwidth=echo.line.bandwidth)
 
 
 def phases(number: int, increment: float, ratio: float) -> tuple[float, float]:

@@ -77,7 +77,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
             add_rewinding(seq, echo, where)
         if p.spoiling:
             seq.add_block(pp.make_trapezoid("z", area=p.spoiling / p.fov[2], system=scanner.opts))
-    return describe(seq, p, echo.te, tr)
+    return describe(seq, p, echo.te, tr, Bandwidth=echo.line.bandwidth)
 
 
 def _parts(p: Protocol, scanner: Scanner) -> tuple[GradientEcho, float, float]:

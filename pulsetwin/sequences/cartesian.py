@@ -37,6 +37,11 @@ class Line:
     before: float
     duration: float
 
+    @property
+    def bandwidth(self) -> float:
+        """What is played, per pixel [Hz]: dwell times lie on a raster."""
+        return float(1 / (self.adc.num_samples * self.adc.dwell))
+
 
 def line(samples: int, fov: float, bandwidth: float, oversampling: int, scanner: Scanner) -> Line:
     """Return the readout of a line of `samples` over `fov` [m] at `bandwidth` [Hz] per pixel.

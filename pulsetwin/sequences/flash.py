@@ -95,4 +95,4 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
             add_rewinding(seq, echo, where)
             pause(seq, wait_tr)
     times = [echo.te + wait_te + number * spacing for number in range(p.echoes)]
-    return describe(seq, p, times, p.slices * (one + wait_tr), **sampling_definitions(p))
+    return describe(seq, p, times, p.slices * (one + wait_tr), Bandwidth=echo.line.bandwidth, **sampling_definitions(p))

@@ -108,7 +108,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
             add_rewinding(seq, echo, where)
             pause(seq, wait)
         pause(seq, wait_tr + (most[1] - len(trains[number]) + early) * spacing)
-    times = {"TI": to_middle + wait_ti, "EchoSpacing": spacing}
+    times = {"TI": to_middle + wait_ti, "EchoSpacing": spacing, "Bandwidth": echo.line.bandwidth}
     return describe(seq, p, echo.te + wait_te, length + wait_tr, **times, **sampling_definitions(p))
 
 

@@ -80,6 +80,14 @@ def test_the_image_is_the_phantom(tmp_path):
     assert np.corrcoef(image.ravel(), density.ravel())[0, 1] > 0.9
 
 
+@pytest.mark.parametrize("asked", [300.0, 1302.0])
+def test_the_bandwidth_is_that_of_the_samples(asked):
+    """Of the samples that are played, which may not be what was asked for."""
+    seq = build(Protocol(matrix=(64, 2, 1), bandwidth=asked, dummies=0), PRISMA)
+    time = seq.calculate_kspace()[4].reshape(2, -1)[0]
+    assert seq.definitions["Bandwidth"] == pytest.approx(1 / ((time[1] - time[0]) * len(time)), rel=1e-9)
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(ProtocolError, match=r"\d\.\d+ ms is the least"):
         build(Protocol(matrix=(64, 64, 1), te=1e-3), PRISMA)
