@@ -73,9 +73,6 @@ def test_trains_of_fewer_partitions_keep_their_times():
     ("module", "protocol", "few", "worst"),
     [
         (flash, FLASH, {"acceleration": (2, 1), "calibration": 16}, 0.1),
-        pytest.param(
-            flash, VOLUME, {"acceleration": (2, 2), "caipi_shift": 1, "calibration": 12}, 0.1, marks=pytest.mark.slow
-        ),
     ],
 )  # fmt: skip
 def test_the_image_is_that_of_the_full_scan(module, protocol, few, worst, tmp_path):
@@ -83,7 +80,7 @@ def test_the_image_is_that_of_the_full_scan(module, protocol, few, worst, tmp_pa
     images, protocol = [], replace(protocol, noise_samples=2000)  # which tell how coils are weighed
     for name, one in (("full", protocol), ("few", replace(protocol, **few))):
         seq = written(module, one, tmp_path / f"{name}.seq")
-        phantom = phantom_for(seq, "brain", 16 if one.matrix[2] > 1 else 32, PRISMA)
+        phantom = phantom_for(seq, "brain", 32, PRISMA)
         images.append(reconstruct(acquire(tmp_path / f"{name}.seq", phantom, PRISMA, tol=2e-2, coils=8, snr=1e3)))
     assert any("SENSE" in note for note in images[1].warnings), images[1].warnings
     full, less = (np.abs(one.values[0]) for one in images)
