@@ -25,7 +25,7 @@ from pulsetwin.sim.signal_models.qalas import signals
 from pulsetwin.sim.signal_models.qalas_pulses import QalasPulses
 from pulsetwin.sim.signal_models.qalas_timing import QalasTiming
 
-WEIGHT = 1.0
+WEIGHT = 1.25
 """What edges count for, by default."""
 _SMOOTH_EFFICIENCY = 4.0  # the efficiency changes by less than T1 and T2: its edges count for more
 _LINEARISATIONS, _STEPS = 6, 50  # at most, and primal and dual steps of each
