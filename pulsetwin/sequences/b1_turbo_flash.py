@@ -98,7 +98,9 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
                 add_rewinding(seq, echo, (line, 0))
             pause(seq, wait)
     delay = lead - prepare.centre + echo.pulse.centre
-    return describe(seq, p, echo.te + wait_te, p.slices * (shot + wait), PreparationDelay=delay)
+    return describe(
+        seq, p, echo.te + wait_te, p.slices * (shot + wait), PreparationDelay=delay, Bandwidth=echo.line.bandwidth
+    )
 
 
 def _parts(p: Protocol, scanner: Scanner) -> tuple[GradientEcho, SlicePulse, Any]:

@@ -12,6 +12,7 @@ from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.timing import up, whole
 
+_NEAR = 0.05  # relative difference of the bandwidth that is played from what is asked for
 COUNTERS = ("LIN", "PAR", "SLC", "ECO")
 
 
@@ -47,7 +48,8 @@ def line(samples: int, fov: float, bandwidth: float, oversampling: int, scanner:
     """Return the readout of a line of `samples` over `fov` [m] at `bandwidth` [Hz] per pixel.
 
     Sample ``n / 2`` is in the middle of the gradient, so that k is 0 there in each echo of a train too. For this the
-    dwell time is a multiple of twice the raster of RF, where it is not shorter than that.
+    dwell time is a multiple of twice the raster of RF, where that is near what is asked for; otherwise the sample is
+    up to half that raster away from the middle, as acquisitions start on it.
 
     Raises
     ------
@@ -58,7 +60,8 @@ def line(samples: int, fov: float, bandwidth: float, oversampling: int, scanner:
     count = samples * oversampling
     step = max(2 * scanner.rf_raster, scanner.adc_raster)
     dwell = 1 / (bandwidth * count)
-    dwell = whole(dwell, step if dwell >= step else scanner.adc_raster)
+    even = whole(dwell, step)
+    dwell = even if abs(even / dwell - 1) < _NEAR else whole(dwell, scanner.adc_raster)
     strongest = min(scanner.gamma * scanner.max_gradient * fov / samples, 1 / (scanner.adc_raster * count))
     if dwell == 0 or samples / fov / (count * dwell) > scanner.gamma * scanner.max_gradient:
         raise ProtocolError(

@@ -6,9 +6,11 @@ from typing import Any
 
 import pypulseq as pp
 
+from pulsetwin.errors import ProtocolError
 from pulsetwin.sequences.slice_pulse import position
 
 _EQUAL = 1e-9  # [s]
+_DEEPEST = 1.0  # stack of slices [m]
 
 
 def describe(
@@ -27,11 +29,19 @@ def describe(
         MeasurementTimes, and there is no TR: readers take it for one number.
     more
         Further definitions.
+
+    Raises
+    ------
+    ProtocolError
+        If the slices cover more than a metre.
     """
     p = protocol
     slices, gap = getattr(p, "slices", 1), getattr(p, "slice_gap", 0.0)
+    deep = slices * p.fov[2] + (slices - 1) * gap
+    if deep > _DEEPEST:
+        raise ProtocolError(f"the {slices} slices are {deep:g} m deep: give fewer or thinner ones, to {_DEEPEST:g} m")
     said: dict[str, Any] = {
-        "FOV": [p.fov[0], p.fov[1], slices * p.fov[2] + (slices - 1) * gap],
+        "FOV": [p.fov[0], p.fov[1], deep],
         "Matrix": [float(count) for count in (*p.matrix, 1)[:3]],  # k-space alone shows it only to a voxel
         "TE": te,
         "SliceThickness": p.fov[2],

@@ -75,4 +75,4 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
             add_train(seq, train, lines, names, place, p.refocusing)
             pause(seq, wait)
     times = [train.spacing * (echo + 1) for echo in range(p.echoes)]
-    return describe(seq, p, times, p.slices * (shot + wait), EchoSpacing=train.spacing)
+    return describe(seq, p, times, p.slices * (shot + wait), EchoSpacing=train.spacing, Bandwidth=train.line.bandwidth)

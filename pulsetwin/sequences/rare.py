@@ -84,7 +84,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
             add_train(seq, parts, lines, names, place, p.refocusing)
             pause(seq, wait)
     te = parts.spacing * (centre + 1)
-    return describe(seq, p, te, p.slices * (shot + wait), EchoSpacing=parts.spacing)
+    return describe(seq, p, te, p.slices * (shot + wait), EchoSpacing=parts.spacing, Bandwidth=parts.line.bandwidth)
 
 
 def _central_echo(p: Protocol, spacing: float) -> int:

@@ -99,3 +99,12 @@ def test_what_cannot_be_is_refused():
         Protocol(flip_angle=15)
     with pytest.raises(ProtocolError, match="3 numbers"):
         Protocol(fov=(0.2, 0.2))
+
+
+@pytest.mark.parametrize("asked", [400.0, 480.0, 800.0, 1302.0])
+def test_the_bandwidth_that_is_played_is_stated_and_near_what_is_asked(asked):
+    scanner = Scanner.preset("siemens-prisma")
+    seq = build(Protocol(matrix=(128, 16, 1), bandwidth=asked), scanner)
+    assert seq.definitions["Bandwidth"] == pytest.approx(asked, rel=0.05)
+    adc = next(block.adc for block in map(seq.get_block, seq.block_events) if block.adc is not None)
+    assert seq.definitions["Bandwidth"] == pytest.approx(1 / (adc.num_samples * adc.dwell))
