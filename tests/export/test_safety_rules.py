@@ -143,7 +143,7 @@ def test_what_was_designed_unsafe_says_so(tmp_path, capsys):
     preset = Path(cli.__file__).parents[1] / "scanners" / "siemens-prisma.toml"
     frail.write_text(preset.read_text() + "\nforbidden_bands = [[20.0, 3000.0]]\n")
     out = str(tmp_path / "out.seq")
-    words = ["design", "flash", "--scanner", str(frail), "-o", out]
+    words = ["design", "flash", "--set", "spoiling=8", "--scanner", str(frail), "-o", out]
     assert cli.main(words) == 2
     assert not Path(out).exists()
     assert cli.main([*words, "--unsafe"]) == 0
