@@ -20,8 +20,8 @@ def plot(options: argparse.Namespace) -> int:
     from pulsetwin.export.diagram import require_suffix, save
     from pulsetwin.sequences.seqfile import read_seq
 
-    require_suffix(options.output)
     writable(options.output, (path, *([options.scanner] if options.scanner else [])), force=options.force)
+    require_suffix(options.output)
     limits = scanner(options.scanner) if options.scanner else None
     seq = read_seq(path)
     window = _window(seq, options)

@@ -23,7 +23,7 @@ def spread(maps: Array, image: Array, out: Array) -> None:
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def mix(data: Array, kernel: Array, sampled: Array) -> None:
-    """Replace ``data[x, k, c, r]`` by ``sum_j kernel[r, k, j] data[x, j, c, r]``, which is 0 where nothing is sampled."""
+    """Replace ``data[x, k, c, r]`` by ``sum_j kernel[r, k, j] data[x, j, c, r]``, or 0 where not ``sampled[r]``."""
     columns, terms, coils, points = data.shape
     old = np.empty(terms, data.dtype)
     for x in range(columns):

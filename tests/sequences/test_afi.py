@@ -87,7 +87,7 @@ def test_phases_are_those_of_a_steady_state():
 @pytest.mark.parametrize(
     ("tissue", "dummies"),
     [
-        (Tissue(1.0, 0.4, 0.05, diffusion=0.8e-9), 20),
+        pytest.param(Tissue(1.0, 0.4, 0.05, diffusion=0.8e-9), 20, marks=pytest.mark.slow),
         pytest.param(Tissue(1.0, 1.0, 0.08, diffusion=0.8e-9), 50, marks=pytest.mark.slow),
     ],
 )
