@@ -20,7 +20,7 @@ from pulsetwin.sequences.orderings import centric, interleaved
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.rf_phase import spoiled_phase
 from pulsetwin.sequences.slice_pulse import SlicePulse, position, slice_pulse
-from pulsetwin.sequences.timing import down, pause, rest
+from pulsetwin.sequences.timing import after_each, pause, rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     wait_te = rest("te", p.te, echo.te, raster)
     lead = prepare.duration + pp.calc_duration(crusher)
     shot = lead + p.matrix[1] * (echo.duration + wait_te)
-    wait = down(rest("tr", p.tr, p.slices * shot, raster) / p.slices, raster)
+    wait = after_each(p.tr, shot, p.slices, raster)
     lines = centric(np.ones((1, p.matrix[1]), bool))[:, 0].tolist()
     seq = pp.Sequence(scanner.opts)
     begin_scan(seq, "LIN SLC SET", echo.line.adc, p.noise_samples, scanner)

@@ -18,7 +18,7 @@ from pulsetwin.sequences.orderings import interleaved
 from pulsetwin.sequences.preparations import fat_saturation, play
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.slice_pulse import position, slice_pulse
-from pulsetwin.sequences.timing import down, pause, rest, up
+from pulsetwin.sequences.timing import after_each, down, pause, rest, up
 
 _CRUSHING = 8.0  # cycles of phase across the slice after the saturation of fat
 _LABELS = "LIN SLC SET REP AVG SEG NAV REV"
@@ -85,7 +85,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     shots = [(number, down_) for number, down_ in enumerate(_directions(p))]
     te, waits = _echo_time(p, parts, scanner)
     one = parts.duration + max(early + late for early, late in waits.values())
-    wait_tr = down(rest("tr", p.tr, p.slices * one, scanner.block_raster) / p.slices, scanner.block_raster)
+    wait_tr = after_each(p.tr, one, p.slices, scanner.block_raster)
     seq = pp.Sequence(scanner.opts)
     begin_scan(seq, _LABELS, parts.train.line.adc, p.noise_samples, scanner)
     measured = [(n, s, d, shot) for n in range(p.repetitions) for s, d in shots for shot in range(p.segments)]

@@ -18,7 +18,7 @@ from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.rf_phase import spoiled_phase
 from pulsetwin.sequences.sampling import calibration_labels, check_sampling, sampled, sampling_definitions
 from pulsetwin.sequences.slice_pulse import position
-from pulsetwin.sequences.timing import down, pause, rest
+from pulsetwin.sequences.timing import after_each, pause, rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     spacing = echo.line.duration + pp.calc_duration(flyback)
     wait_te = rest("te", p.te, echo.te, raster)
     one = echo.duration + (p.echoes - 1) * spacing + wait_te
-    wait_tr = down(rest("tr", p.tr, p.slices * one, raster) / p.slices, raster)
+    wait_tr = after_each(p.tr, one, p.slices, raster)
     seq = pp.Sequence(scanner.opts)
     calibrating = calibration_labels(p)
     begin_scan(seq, "LIN PAR SLC ECO" + " REF IMA" * bool(calibrating), echo.line.adc, p.noise_samples, scanner)

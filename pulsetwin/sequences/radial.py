@@ -22,7 +22,7 @@ from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.rf_phase import spoiled_phase
 from pulsetwin.sequences.slice_pulse import position, slice_pulse
 from pulsetwin.sequences.spokes import full_spoke
-from pulsetwin.sequences.timing import down, pause, rest
+from pulsetwin.sequences.timing import after_each, pause, rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     parts = _parts(p, scanner)
     wait_te = rest("te", p.te, parts.least_te, raster)
     one = parts.least_tr + wait_te
-    wait_tr = down(rest("tr", p.tr, p.slices * one, raster) / p.slices, raster)
+    wait_tr = after_each(p.tr, one, p.slices, raster)
     flat = p.matrix[2] == 1
     directions = in_plane(p.spokes, p.order, math.pi) if flat else in_space(p.spokes, p.order, half=True)
     seq = pp.Sequence(scanner.opts)

@@ -16,7 +16,7 @@ from pulsetwin.sequences.orderings import interleaved
 from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.slice_pulse import position
 from pulsetwin.sequences.spin_echo_train import add_train, spin_echo_train
-from pulsetwin.sequences.timing import down, pause, rest
+from pulsetwin.sequences.timing import after_each, pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     """
     p, parts = protocol, spin_echo_train(protocol, scanner)
     shot = parts.duration(p.train)
-    wait = down(rest("tr", p.tr, p.slices * shot, scanner.block_raster) / p.slices, scanner.block_raster)
+    wait = after_each(p.tr, shot, p.slices, scanner.block_raster)
     seq = pp.Sequence(scanner.opts)
     begin_scan(seq, "LIN PAR SLC ECO", parts.line.adc, p.noise_samples, scanner)
     shots, centre = p.matrix[1] // p.train, _central_echo(p, parts.spacing)

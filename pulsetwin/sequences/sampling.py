@@ -45,9 +45,9 @@ def calibration_labels(protocol: Any) -> dict[tuple[int, int], dict[str, int]]:
     if not p.calibration:
         return {}
     block = centred_block(shape, (p.calibration, p.calibration))
-    lattice = regular_mask(shape, p.acceleration[::-1], caipi_shift=p.caipi_shift)
+    imaged = block & regular_mask(shape, p.acceleration[::-1], caipi_shift=p.caipi_shift)
     return {
-        (line, partition): {"REF": int(block[partition, line]), "IMA": int((block & lattice)[partition, line])}
+        (line, partition): {"REF": int(block[partition, line]), "IMA": int(imaged[partition, line])}
         for partition in range(shape[0])
         for line in range(shape[1])
     }

@@ -24,7 +24,7 @@ from pulsetwin.sequences.protocol import setting, validate
 from pulsetwin.sequences.rf_phase import spoiled_phase
 from pulsetwin.sequences.slice_pulse import position, slice_pulse
 from pulsetwin.sequences.spiral_arm import arm
-from pulsetwin.sequences.timing import down, pause, rest, up, whole
+from pulsetwin.sequences.timing import after_each, pause, rest, up, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:
     parts = _parts(p, scanner)
     wait_te = rest("te", p.te, parts.least_te, raster)
     one = parts.least_tr + wait_te
-    wait_tr = down(rest("tr", p.tr, p.slices * one, raster) / p.slices, raster)
+    wait_tr = after_each(p.tr, one, p.slices, raster)
     seq = pp.Sequence(scanner.opts)
     begin_scan(seq, "LIN PAR SLC", parts.adc, p.noise_samples, scanner)
     arms = [(number, partition) for partition in range(p.matrix[2]) for number in range(p.interleaves)]

@@ -43,6 +43,17 @@ def rest(name: str, wanted: float | None, least: float, raster: float) -> float:
     return whole(wanted - least, raster)
 
 
+def after_each(tr: float | None, one: float, slices: int, raster: float) -> float:
+    """Return the pause after each slice [s] that makes a repetition of `slices`, `one` [s] each, last `tr` [s].
+
+    Raises
+    ------
+    ProtocolError
+        If the repetition time is too short; the least that works is told.
+    """
+    return down(rest("tr", tr, slices * one, raster) / slices, raster)
+
+
 def pause(seq: pp.Sequence, time: float) -> None:
     """Add a delay of `time` [s], if any."""
     if time > _SLACK:
