@@ -121,10 +121,7 @@ class GridEncoding:
             yield from self.decays
             return
         self.decays.clear()
-        for time in self.times.tolist():
-            turns = time * self.rate[1]  # in double precision: these may be many
-            angle = (turns - turns.round()).float() * (2 * math.pi)
-            decay = torch.polar(torch.exp((-time * self.rate[0]).float()), -angle)
+        for decay in decays(self.times, self.rate):
             if len(self.times) * len(self.cell) <= _KEPT:
                 self.decays.append(decay)
             yield decay
@@ -133,6 +130,17 @@ class GridEncoding:
         step = max(1, _IMAGES // math.prod(self.nufft.shape))
         for begin in range(0, rows, step):
             yield slice(begin, begin + step)
+
+
+def decays(times: NDArray[np.float64], rate: Tensor) -> Iterator[Tensor]:
+    """Yield what each term of an expansion, at its time [s], multiplies voxels of a `rate` with, complex64 ``[voxel]``.
+
+    `rate` is decay [1/s] and offset [Hz] less the expansion's centre, float64 ``[2, voxel]``.
+    """
+    for time in times.tolist():
+        turns = time * rate[1]  # in double precision: these may be many
+        angle = (turns - turns.round()).float() * (2 * math.pi)
+        yield torch.polar(torch.exp((-time * rate[0]).float()), -angle)
 
 
 def grid_encoding(

@@ -20,7 +20,7 @@ from pulsetwin.progress import Progress, silent
 from pulsetwin.sim.grid_encoding import grid_of
 from pulsetwin.sim.phantom import Voxels
 from pulsetwin.sim.table_encoding import Readouts, brightness, grouped_readouts, seen_by_coils
-from pulsetwin.sim.table_kernel import Program, compile_states, play_tissues
+from pulsetwin.sim.table_kernel import Program, add_shares, compile_states, play_tissues
 from pulsetwin.sim.table_plan import MOST_RESTS, Plan, count_rests, repeated, turning_pulse
 from pulsetwin.sim.table_pulses import tissue_maps
 from pulsetwin.sim.table_states import States, named, needed_states, wave_of
@@ -162,7 +162,6 @@ def _encoded(
         for group, column in zip(readouts, columns, strict=True) if len(terms) else ():
             share = course[column, number][:, terms]
             images = basis.weight[terms]
-            for coil, found in enumerate(seen_by_coils(voxels, group, images, state)):
-                for term in range(len(terms)):
-                    signal[coil, group.sample] += share[:, term, None] * found[term, group.line]
+            for coil, rows, found in seen_by_coils(voxels, group, images, state):
+                add_shares(signal[coil], group.sample, group.line, np.ascontiguousarray(share[:, rows]), found)
     return torch.from_numpy(signal * np.exp(1j * timeline.sample_phase.numpy()).astype(np.complex64))

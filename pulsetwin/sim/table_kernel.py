@@ -116,6 +116,20 @@ def play_tissues(program: Program, maps: PulseMaps, rates: NDArray[np.float64]) 
     return result
 
 
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def add_shares(signal, sample, line, share, seen):
+    """Add to ``signal[sample]`` of each readout its share ``[readout, image]`` of what its line sees of images.
+
+    `sample` is the first of each readout, `line` the number of its line in `seen`, ``[line, image, sample]``.
+    """
+    for readout in range(len(sample)):
+        part = signal[sample[readout] : sample[readout] + seen.shape[2]]
+        for image in range(seen.shape[1]):
+            weight, course = share[readout, image], seen[line[readout], image]
+            for s in range(len(part)):
+                part[s] += weight * course[s]
+
+
 def _places(names: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.int32]:
     """Return where sorted names have each name, -1 if they have not."""
     place = np.minimum(np.searchsorted(among, names), len(among) - 1)
