@@ -1,0 +1,1 @@
+"""Water, exchanging pools and semisolid under any `.seq`: the Bloch-McConnell engine."""
