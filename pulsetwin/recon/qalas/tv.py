@@ -1,11 +1,15 @@
 """QALAS maps that fit the signals of all voxels together, with few edges (total variation).
 
-Minimised is ``1/2 sum |data - S(x)|^2 / noise^2 + weight sum c |grad x|`` over x, which is ln T1, ln T2, ln PD and the
-inversion efficiency, in units of the deviation that noise allows them: so `weight` is a number near 1 at any noise. The
+Minimised is ``1/2 sum |data - S(x)|^2 / noise^2 + weight sum c |grad x|`` over x, which is ln T1, ln T2, ln PD and
+``IE + lost / T2``, in units of the deviation that noise allows them: so `weight` is a number near 1 at any noise. The
 norm is over all of x and the three axes, since tissues differ in everything at the same place. From the fit on, S is
 linearised (Gauss and Newton), and what is then convex is solved by primal and dual steps (Chambolle and Pock 2011,
 doi:10.1007/s10851-010-0251-1). Total variation lowers contrasts; so, from one linearisation to the next, c falls to
 ``1 / (1 + |grad x|)``, and clear edges count little (Candes et al. 2008, doi:10.1007/s00041-008-9045-x).
+
+Why not the inversion efficiency IE itself: magnetisation that is transverse for some time of an adiabatic pulse decays
+by T2 meanwhile, so the efficiency has the edges of T2. That time, `lost`, is the same in all voxels, which tell it by
+regression; what then remains of the efficiency has hardly any edges, and may be smoothed far more than T1 and T2.
 """
 
 from __future__ import annotations
@@ -27,14 +31,15 @@ from pulsetwin.sim.signal_models.qalas_timing import QalasTiming
 
 WEIGHT = 1.25
 """What edges count for, by default."""
-_SMOOTH_EFFICIENCY = 4.0  # the efficiency changes by less than T1 and T2: its edges count for more
+_SMOOTH_EFFICIENCY = 10.0  # what the efficiency is without its loss hardly changes: its edges count for more
+_TYPICAL = 0.01, 0.99  # quantiles of 1 / T2 that tell what the efficiency loses
 _LINEARISATIONS, _STEPS = 6, 50  # at most, and primal and dual steps of each
 _SETTLED = 0.02  # median change, in deviations, that ends them
 _LONGEST = 0.7  # change of x, of a linearisation
 _PRIMAL = np.float32(0.5)  # length of a primal step
 _BLOCK = 1 << 16  # voxels linearised at a time
-Model = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
-"""From x ``[unknown, voxel]`` of some rows of voxels to signals ``[voxel, 5]`` and efficiency ``[voxel]``."""
+Model = Callable[[Tensor, slice, float], tuple[Tensor, Tensor]]
+"""From x ``[unknown, voxel]`` of rows of voxels and `lost` to signals ``[voxel, 5]`` and efficiency ``[voxel]``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,30 +95,25 @@ def smooth_fit(
         Called with linearisations done, their greatest number and what is done.
     """
     model, free = _model(timing, b1, ie, pulses, offset)
-    x = _start(start)[: 4 if free else 3]
+    x, lost = _start(start)[: 4 if free else 3], 0.0
     near, dual = _neighbours(mask, np.ones(3) if edges is None else edges), np.zeros((len(data), 3, len(x)), np.float32)
     cost, unit = np.full(len(data), weight, np.float32), None
     for number in range(_LINEARISATIONS):
-        told, slopes = _linearised(model, x)
+        if free and number:  # the fit is too noisy to tell
+            lost = _relaxed(x, lost, timing.inversion_end - timing.inversion_start)
+        told, slopes = _linearised(model, x, lost)
         slopes /= noise[:, None, None].astype(np.float32)
         if unit is None:
             unit = _deviations(slopes)
-        slopes *= unit
-        precision = np.einsum("vki,vkj->vij", slopes, slopes)
-        pull = np.einsum("vki,vk->vi", slopes, ((data - told) / noise[:, None]).astype(np.float32))
         here = (x / unit[:, None]).T.astype(np.float32)
-        pull += np.einsum("vij,vj->vi", precision, here)
-        inverse = np.linalg.inv(precision + np.eye(len(x), dtype=np.float32) / _PRIMAL)
-        dual_step = np.float32(1 / (4 * _PRIMAL * (near.weight**2).sum()))
-        new = here.copy()
-        _descend(new, dual, inverse, pull, near.after, near.before, near.weight, cost, _PRIMAL, dual_step, _STEPS)
-        x = _bounded(x + np.clip((new - here).T * unit[:, None], -_LONGEST, _LONGEST), ie)
+        new = _convex_minimum(slopes * unit, (data - told) / noise[:, None], here, dual, near, cost)
+        x = _bounded(x + np.clip((new - here).T * unit[:, None], -_LONGEST, _LONGEST), lost, ie)
         cost = (weight / (1 + _steepness(new, near))).astype(np.float32)
         progress(number + 1, _LINEARISATIONS, "total variation")
         if np.median(np.abs(new - here)) < _SETTLED:
             break
     progress(_LINEARISATIONS, _LINEARISATIONS, "total variation")
-    return _found(model, data, x)
+    return _found(model, data, x, lost)
 
 
 def _model(
@@ -125,12 +125,12 @@ def _model(
     free = pulses is None and isinstance(ie, str | tuple)
     known = None if free or callable(ie) else torch.from_numpy(np.broadcast_to(np.float64(ie), b1.shape).copy())
 
-    def model(x: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+    def model(x: Tensor, rows: slice, lost: float) -> tuple[Tensor, Tensor]:
         t1, t2, pd = x[:3].exp()
         if pulses is not None:
             told = signals(timing, t1, t2, pd=pd, b1=field[rows], offset=shift[rows], pulses=pulses)
             return told, -pulses.inversion(t1, t2, field[rows], shift[rows])[0]
-        efficiency = x[3] if free else ie(t1, t2, field[rows]) if callable(ie) else known[rows]
+        efficiency = x[3] - lost / t2 if free else ie(t1, t2, field[rows]) if callable(ie) else known[rows]
         return signals(timing, t1, t2, pd=pd, ie=efficiency, b1=field[rows]), efficiency
 
     return model, free
@@ -145,19 +145,35 @@ def _start(start: Fitted) -> np.ndarray:
     return np.concatenate((np.log(rows[:3]), rows[3:]))
 
 
-def _bounded(x: np.ndarray, ie: Efficiency) -> np.ndarray:
+def _bounded(x: np.ndarray, lost: float, ie: Efficiency) -> np.ndarray:
     """Return x within its ranges."""
-    ranges = [np.log(T1_RANGE), np.log(T2_RANGE), (-np.inf, np.inf), ie if isinstance(ie, tuple) else (-np.inf, np.inf)]
-    return np.stack([row.clip(*limits) for row, limits in zip(x, ranges, strict=False)])
+    x = np.stack((x[0].clip(*np.log(T1_RANGE)), x[1].clip(*np.log(T2_RANGE)), *x[2:]))
+    if len(x) > 3 and isinstance(ie, tuple):
+        gone = lost * np.exp(-x[1])
+        x[3] = (x[3] - gone).clip(*ie) + gone
+    return x
 
 
-def _linearised(model: Model, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _relaxed(x: np.ndarray, lost: float, longest: float) -> float:
+    """Return for how long T2 relaxation takes part in the inversion, up to `longest` [s]; x is put into its terms."""
+    rate = np.exp(-x[1])
+    x[3] -= lost * rate
+    low, high = np.quantile(rate, _TYPICAL)
+    some = (rate >= low) & (rate <= high)
+    spread = rate[some].var()
+    found = -np.cov(rate[some], x[3, some], bias=True)[0, 1] / spread if spread else 0.0
+    found = float(np.clip(found, 0, longest))
+    x[3] += found * rate
+    return found
+
+
+def _linearised(model: Model, x: np.ndarray, lost: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the signals ``[voxel, 5]`` and their slopes ``[voxel, 5, unknown]`` at x."""
     told, slopes = np.empty((x.shape[1], 5)), np.empty((x.shape[1], 5, len(x)), np.float32)
     for begin in range(0, x.shape[1], _BLOCK):
         rows = slice(begin, begin + _BLOCK)
         at = torch.from_numpy(np.ascontiguousarray(x[:, rows])).requires_grad_()
-        value = model(at, rows)[0]
+        value = model(at, rows, lost)[0]
         for k, contrast in enumerate(value.unbind(-1)):
             slopes[rows, k] = torch.autograd.grad(contrast.sum(), at, retain_graph=True)[0].numpy().T
         told[rows] = value.detach().numpy()
@@ -197,6 +213,19 @@ def _steepness(x: np.ndarray, near: _Neighbours) -> np.ndarray:
     return np.sqrt(total)
 
 
+def _convex_minimum(
+    slopes: np.ndarray, left: np.ndarray, here: np.ndarray, dual: np.ndarray, near: _Neighbours, cost: np.ndarray
+) -> np.ndarray:
+    """Return x ``[voxel, unknown]`` where what is linearised `here`, where it leaves `left`, is least; moves `dual`."""
+    precision = np.einsum("vki,vkj->vij", slopes, slopes)
+    pull = np.einsum("vki,vk->vi", slopes, left.astype(np.float32)) + np.einsum("vij,vj->vi", precision, here)
+    inverse = np.linalg.inv(precision + np.eye(here.shape[1], dtype=np.float32) / _PRIMAL)
+    dual_step = np.float32(1 / (4 * _PRIMAL * (near.weight**2).sum()))
+    new = here.copy()
+    _descend(new, dual, inverse, pull, near.after, near.before, near.weight, cost, _PRIMAL, dual_step, _STEPS)
+    return new
+
+
 @numba.njit(nogil=True, **INNER)
 def _descend(x, dual, inverse, pull, after, before, weight, cost, primal_step, dual_step, steps):
     """Move x ``[voxel, unknown]`` and its dual ``[voxel, 3, unknown]`` to the minimum of what is convex, in place.
@@ -232,9 +261,9 @@ def _descend(x, dual, inverse, pull, after, before, weight, cost, primal_step, d
                 x[v, k] = 0.5 * (ahead[v, k] + x[v, k])
 
 
-def _found(model: Model, data: np.ndarray, x: np.ndarray) -> Fitted:
+def _found(model: Model, data: np.ndarray, x: np.ndarray, lost: float) -> Fitted:
     """Return the estimates at x."""
     rows = [slice(begin, begin + _BLOCK) for begin in range(0, len(data), _BLOCK)]
-    parts = [model(torch.from_numpy(np.ascontiguousarray(x[:, some])), some) for some in rows]
+    parts = [model(torch.from_numpy(np.ascontiguousarray(x[:, some])), some, lost) for some in rows]
     told, ie = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
     return Fitted(*np.exp(x[:3]), ie, ((data - told) ** 2).sum(1))
