@@ -90,7 +90,7 @@ def simulate_table(
     states = needed_states(
         plan, timeline.pulses, tissue_maps(timeline, plan, some), rates, _STATE * tol * largest, _MOST_STATES
     )
-    seen = _seen(states, voxels, readouts, _SEEN * tol)
+    seen = _seen(states, plan, voxels, readouts, _SEEN * tol)
     program = compile_states(plan, states, named(seen))
     columns, used = _columns(program, plan, readouts)
     basis = tissue_basis(voxel, lambda tissue: _played(timeline, plan, program, used, tissue), tol, seed)
@@ -104,11 +104,15 @@ def simulate_table(
     return signal, facts
 
 
-def _seen(states: States, voxels: Voxels, readouts: list[Readouts], tolerance: float) -> NDArray[np.int64]:
-    """Return the states that readouts see, int64 ``[seen, 4]``."""
-    _, first, which = np.unique(states.name, return_index=True, return_inverse=True)
-    size, place = np.zeros(len(first)), states.place[first]
-    np.maximum.at(size, which, states.largest)
+def _seen(
+    states: States, plan: Plan, voxels: Voxels, readouts: list[Readouts], tolerance: float
+) -> NDArray[np.int64]:  # fmt: skip
+    """Return the states that readouts see, int64 ``[seen, 4]``; the brightest of them is what the tolerance is of."""
+    read = np.unique(plan.position(np.concatenate([one.pulse for one in readouts])))
+    played = np.concatenate([np.arange(states.start[one], states.start[one + 1]) for one in read])
+    _, first, which = np.unique(states.name[played], return_index=True, return_inverse=True)
+    size, place = np.zeros(len(first)), states.place[played[first]]
+    np.maximum.at(size, which, states.largest[played])
     k, time = wave_of(place)
     begin = time + min(float(one.time[0]) for one in readouts)
     end = time + max(float(one.time[-1]) for one in readouts)

@@ -22,14 +22,14 @@ from pulsetwin.sim.signal_models.spline_table import SplineTable
 from pulsetwin.sim.timeline_from_seq import as_seq_file, timeline_from_seq
 from tests.sequences.bloch import relaxed
 
-TISSUES = {"white": (0.85, 0.07, 0.7e-9), "grey": (1.35, 0.085, 0.8e-9)}
+TISSUES = {"white": (0.85, 0.07, 0.7e-9), "grey": (1.35, 0.085, 0.8e-9), "fluid": (4.0, 1.8, 3e-9)}
 
 
 def sequence(**settings):
-    """A single TR of 127 lines of 1 mm, after dummies."""
+    """One TR of 127 lines of 1 mm, after dummies."""
     protocol = qalas.Protocol(
         matrix=(4, 12, 12), fov=(0.004, 0.012, 0.012), calibration=0, acceleration=None, te=None,
-        **{"dummies": 0} | settings,
+        **{"dummies": 2} | settings,
     )  # fmt: skip
     return qalas.build(protocol, Scanner.preset("siemens-prisma"))
 

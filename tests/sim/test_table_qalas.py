@@ -48,33 +48,31 @@ def first_echoes(seq: SeqFile, tissues: torch.Tensor, b1: float) -> torch.Tensor
     return (signal * last.conj() / last.abs()).real * torch.exp(seq.definitions["TE"] / t2)[:, None]
 
 
-@pytest.mark.slow
-def test_calibrated_model_is_within_three_thousandths_in_tissue():
-    """Of the largest contrast, with diffusion. In fluid RF spoiling by 117 degrees leaves more: 0.7 %."""
+@pytest.fixture(scope="module")
+def played():
     seq = sequence()
-    timing, pulses = QalasTiming.from_definitions(seq.definitions), calibrate(seq)
-    found = first_echoes(seq, TISSUES, 1.0)
-    model = signals(timing, TISSUES[:, 0], TISSUES[:, 1], pulses=pulses)
-    white, grey, fluid = (found - model).abs().amax(1) / model.abs().amax(1)
-    assert max(white, grey) < 3e-3
-    assert fluid < 9e-3
+    return seq, QalasTiming.from_definitions(seq.definitions)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("b1", "t1_error"), [(0.8, 5e-3), (1.0, 5e-3), (1.2, 1e-2)])
-def test_nist_plate_comes_out_right(b1, t1_error):
-    """Calibrated: T2 within 1 % from 32 to 190 ms, T1 within 0.5 % (1 % at the highest B1); paper mode: regression.
+def test_calibrated_model_is_within_three_thousandths(played):
+    """Of the largest contrast, with diffusion, in white matter, grey matter and fluid."""
+    seq, timing = played
+    found = first_echoes(seq, TISSUES, 1.0)
+    model = signals(timing, TISSUES[:, 0], TISSUES[:, 1], pulses=calibrate(seq))
+    assert ((found - model).abs().amax(1) / model.abs().amax(1)).max() < 2e-3
 
 
-    RF spoiling by 169 degrees; it is not perfect, which shows in long T2 where B1 is high.
-    """
-    seq = sequence(rf_spoiling=math.radians(169))
-    timing = QalasTiming.from_definitions(seq.definitions)
+@pytest.mark.slow
+@pytest.mark.parametrize("b1", [0.8, 1.0, 1.2])
+def test_nist_plate_comes_out_right(played, b1):
+    """Calibrated: T2 within 1 % and T1 within 0.5 %, for T2 from 32 to 190 ms; paper mode: regression."""
+    seq, timing = played
     data, field = first_echoes(seq, PLATE, b1).numpy(), np.full(len(PLATE), b1)
     t1, t2 = PLATE[:, 0].numpy(), PLATE[:, 1].numpy()
-    found = fit(data, timing, field, pulses=calibrate(seq))
+    found = fit(data, timing, field, pulses=calibrate(seq, diffusion=2e-9))
     some = (t2 > 0.031) & (t2 < 0.192)
-    assert np.abs(found.t1 / t1 - 1)[some].max() < t1_error
+    assert np.abs(found.t1 / t1 - 1)[some].max() < 5e-3
     assert np.abs(found.t2 / t2 - 1)[some].max() < 1e-2
     paper = fit(data, timing, field)
     for value, truth, low, high in ((paper.t1, t1, 0.6, 3.2), (paper.t2, t2, 0.04, 0.26)):

@@ -29,7 +29,6 @@ _SIGNS = np.array([[1, -1, 1, 1, 1], [1, 1, 1, 1, 1], [1, -1, -1, 1, 1]], float)
 _CLEAR = 9.0  # by how many variances of the noise signs must explain the data better than the usual ones
 _SWEEPS, _SETTLED = 20, 1e-7
 _NUDGE, _MOST = 1e-3, 0.7  # of ln T2: between the points of a slope, and the longest step
-Both = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Affine, Affine]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +102,9 @@ def fit(
         raise ShapeError(f"QALAS: data {data.shape} with B1 {b1.shape}: give [voxel, 5] and [voxel]")
     shift = np.zeros_like(b1) if offset is None else np.ascontiguousarray(offset, np.float64)
     if pulses is not None:
-        return _settled(data, timing, b1, shift, pulses.both, pulses)
+        return _settled(data, timing, b1, shift, pulses, pulses)
     if callable(ie):
-        return _settled(data, timing, b1, shift, _looked_up(timing, ie), timing)
+        return _settled(data, timing, b1, shift, _LookedUp(timing, ie), timing)
     if isinstance(ie, str):
         if ie != "free":
             raise ProtocolError(f"ie = {ie!r}: give 'free', bounds, values or a function of T1, T2 and B1")
@@ -192,30 +191,36 @@ def plan(timing: QalasTiming, window: QalasTiming | QalasPulses) -> tuple[np.nda
     return np.array([*before, *after]), np.array(timing.flip_angles)
 
 
-def _looked_up(timing: QalasTiming, ie: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Both:
-    """Return the maps of an ideal T2 preparation and an inversion of known efficiency."""
+@dataclass(frozen=True, slots=True)
+class _LookedUp:
+    """An ideal T2 preparation and an inversion of known efficiency."""
 
-    def both(t1: Tensor, t2: Tensor, b1: Tensor, offset: Tensor) -> tuple[Affine, Affine]:
-        return ideal_t2prep(timing, t1, t2, b1), (-ie(t1, t2, b1), torch.zeros_like(t1))
+    timing: QalasTiming
+    ie: Callable[[Tensor, Tensor, Tensor], Tensor]
 
-    return both
+    def both(self, t1: Tensor, t2: Tensor, b1: Tensor, offset: Tensor) -> tuple[Affine, Affine]:
+        return ideal_t2prep(self.timing, t1, t2, b1), (-self.ie(t1, t2, b1), torch.zeros_like(t1))
+
+    def left(self, t1: Tensor, t2: Tensor, b1: Tensor) -> Tensor:
+        return t1.new_zeros((len(t1), 5))
 
 
 def _settled(
     data: np.ndarray, timing: QalasTiming, b1: np.ndarray, offset: np.ndarray,
-    both: Both, window: QalasTiming | QalasPulses,
+    known: QalasPulses | _LookedUp, window: QalasTiming | QalasPulses,
 ) -> Fitted:  # fmt: skip
-    """Return the estimates for preparations that depend on T1 and T2, repeated until these no longer change."""
+    """Return the estimates for pulses whose effect depends on T1 and T2, repeated until these no longer change."""
     found = _ideal(data, timing, b1, None)
     active = np.arange(len(data))
     for _ in range(_SWEEPS):
         t1, t2 = found.t1[active], found.t2[active]
         others = t1, b1[active], offset[active]
-        t2prep, inversion = _at(both, t2, *others)
-        row = _search(data[active], timing, window, b1[active], np.stack(inversion, 1), False)
+        t2prep, inversion = _at(known, t2, *others)
+        perfect = data[active] - found.pd[active, None] * _left(known, t1, t2, b1[active])
+        row = _search(perfect, timing, window, b1[active], np.stack(inversion, 1), False)
         before, left = row[:, kernel.BEFORE], t2prep[0] * row[:, kernel.BEFORE] + t2prep[1]
         # a step of Newton in ln T2, towards what is found after the T2 preparation
-        kept, made = _at(both, t2 * math.exp(_NUDGE), *others)[0]
+        kept, made = _at(known, t2 * math.exp(_NUDGE), *others)[0]
         slope = np.maximum((kept * before + made - left) / _NUDGE, 1e-6)
         step = np.clip((row[:, kernel.PREPARED] - left) / slope, -_MOST, _MOST)
         new = np.clip(t2 * np.exp(step), *T2_RANGE)
@@ -227,7 +232,12 @@ def _settled(
     return found
 
 
-def _at(both: Both, t2: np.ndarray, t1: np.ndarray, b1: np.ndarray, offset: np.ndarray) -> list[list[np.ndarray]]:
-    """Return `both` of arrays."""
-    maps = both(*(torch.from_numpy(np.ascontiguousarray(value)) for value in (t1, t2, b1, offset)))
+def _left(known: QalasPulses | _LookedUp, *tissue: np.ndarray) -> np.ndarray:
+    """Return what perfectly spoiled trains leave of the signals, ``[voxel, 5]``."""
+    return known.left(*(torch.from_numpy(np.ascontiguousarray(value)) for value in tissue)).numpy()
+
+
+def _at(known: QalasPulses | _LookedUp, t2: np.ndarray, t1: np.ndarray, *field: np.ndarray) -> list[list[np.ndarray]]:
+    """Return the maps of both preparations for arrays."""
+    maps = known.both(*(torch.from_numpy(np.ascontiguousarray(value)) for value in (t1, t2, *field)))
     return [[part.numpy() for part in one] for one in maps]

@@ -21,7 +21,7 @@ Affine = tuple[Tensor, Tensor]
 
 
 class Preparations(Protocol):
-    """What the T2 preparation and the inversion do, and from when to when [s] since the start of a repetition."""
+    """What real pulses do: T2 preparation, inversion, each from when to when [s] in a repetition, and spoiling."""
 
     t2prep_start: float
     t2prep_end: float
@@ -33,6 +33,9 @@ class Preparations(Protocol):
 
     def inversion(self, t1: Tensor, t2: Tensor, b1: Tensor, offset: Tensor) -> Affine:
         """Return the map of longitudinal magnetisation by the inversion."""
+
+    def left(self, t1: Tensor, t2: Tensor, b1: Tensor) -> Tensor:
+        """Return what to add to the signals of perfectly spoiled trains, for a density of 1, ``[..., 5]``."""
 
 
 def signals(
@@ -96,7 +99,8 @@ def signals(
     before, (a, b) = _repetition(timing, timing if pulses is None else pulses, prepared, t1, b1)
     steady = b / (1 - a)
     sines = [torch.sin(angle * b1) for angle in timing.flip_angles]
-    return torch.stack([pd * sine * (a * steady + b) for sine, (a, b) in zip(sines, before, strict=True)], -1)
+    perfect = torch.stack([sine * (a * steady + b) for sine, (a, b) in zip(sines, before, strict=True)], -1)
+    return pd[..., None] * (perfect if pulses is None else perfect + pulses.left(t1, t2, b1))
 
 
 def ideal_t2prep(timing: QalasTiming, t1: Tensor, t2: Tensor, b1: Tensor) -> Affine:

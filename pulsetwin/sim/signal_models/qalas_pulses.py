@@ -1,4 +1,4 @@
-"""What the preparations of a QALAS `.seq` do to longitudinal magnetisation: tables by Bloch simulation of their pulses.
+"""What the pulses of a QALAS `.seq` do: tables by Bloch simulation of the preparations, and of what spoiling leaves.
 
 Real pulses take time: relaxation goes on during adiabatic pulses, which shortens the T2 preparation's echo time and
 makes the inversion incomplete, both depending on B1. What comes out is linear in what goes in, ``M -> a M + b``, since
@@ -8,7 +8,7 @@ transverse magnetisation is spoiled before and after.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,9 @@ from torch import Tensor
 from pulsetwin.errors import ProtocolError
 from pulsetwin.sequences.seqfile import SeqFile
 from pulsetwin.sim.rotations import pulse_maps
-from pulsetwin.sim.signal_models.qalas import Affine
-from pulsetwin.sim.signal_models.qalas_timing import QalasTiming
+from pulsetwin.sim.signal_models.qalas import Affine, signals
+from pulsetwin.sim.signal_models.qalas_spoiling import spoiling_table
+from pulsetwin.sim.signal_models.qalas_timing import CONTRASTS, QalasTiming
 from pulsetwin.sim.signal_models.spline_table import SplineTable
 from pulsetwin.sim.timeline import Timeline
 from pulsetwin.sim.timeline_from_seq import as_seq_file, timeline_from_seq
@@ -46,6 +47,8 @@ class QalasPulses:
     table
         Over ln T2, B1 and, where there are several offsets, these [Hz]: for each of some Chebyshev nodes of R1,
         ``a`` and ``b`` of the T2 preparation, then of the inversion.
+    spoiling
+        What perfectly spoiled trains leave of the signals, over ln T1, ln T2 and B1; None to take them as perfect.
     """
 
     t2prep_start: float
@@ -53,6 +56,7 @@ class QalasPulses:
     inversion_start: float
     inversion_end: float
     table: SplineTable
+    spoiling: SplineTable | None = None
 
     def t2prep(self, t1: Tensor, t2: Tensor, b1: Tensor, offset: Tensor) -> Affine:
         """Return the map of the T2 preparation."""
@@ -68,14 +72,23 @@ class QalasPulses:
         found = (found.unflatten(-1, (-1, 4)) * _node_weights(1 / t1)[..., None]).sum(-2)
         return (found[..., 0], found[..., 1]), (found[..., 2], found[..., 3])
 
+    def left(self, t1: Tensor, t2: Tensor, b1: Tensor) -> Tensor:
+        """Return what to add to the signals of perfectly spoiled trains, for a density of 1, ``[..., 5]``."""
+        if self.spoiling is None:
+            return t1.new_zeros((*t1.shape, CONTRASTS))
+        return self.spoiling(t1.log(), t2.log(), b1)
+
 
 def calibrate(
     seq: SeqFile | str | Path | Sequence,
     timing: QalasTiming | None = None,
     *,
     offsets: tuple[float, float, int] | None = None,
+    diffusion: float | None = None,
 ) -> QalasPulses:
-    """Return what the preparations of a QALAS sequence do, from a Bloch simulation of its own pulses.
+    """Return what the pulses of a QALAS sequence do, from simulations of these very pulses.
+
+    Preparations by Bloch's equations, and what imperfect spoiling adds by phase graphs with diffusion.
 
     Parameters
     ----------
@@ -87,6 +100,9 @@ def calibrate(
         Lowest and highest off-resonance [Hz] and the number of knots; on resonance only if None. Where B1 is more than
         a quarter off, refocusing is incomplete and what a T2 preparation keeps oscillates with the offset: 50 Hz from
         knot to knot, enough for all else (3e-3), are then off by 0.1.
+    diffusion
+        Coefficient [m^2/s] that spoiling depends on; by default that of tissue or fluid, told by T2. A phantom of
+        aqueous spheres at 20 C has 2e-9.
 
     Raises
     ------
@@ -99,10 +115,16 @@ def calibrate(
     lines = [torch.linspace(low, high, count, dtype=torch.float64) for low, high, count in axes]
     t2, b1, *more, r1 = torch.meshgrid(*lines, _nodes(), indexing="ij")
     spins = 1 / r1, t2.exp(), b1, more[0] if more else torch.zeros_like(b1)
-    windows, maps = preparation_maps(timeline_from_seq(seq), timing, *(x.flatten() for x in spins))
+    timeline = timeline_from_seq(seq)
+    windows, maps = preparation_maps(timeline, timing, *(x.flatten() for x in spins))
     values = torch.stack([part.reshape(r1.shape) for one in maps for part in one], -1).flatten(-2)
     first, step = zip(*((low, (high - low) / (count - 1)) for low, high, count in axes), strict=True)
-    return QalasPulses(*windows[0], *windows[1], SplineTable.of(values, first, step))
+    pulses = QalasPulses(*windows[0], *windows[1], SplineTable.of(values, first, step))
+
+    def closed_form(t1: Tensor, t2: Tensor, b1: Tensor) -> Tensor:
+        return signals(timing, t1, t2, b1=b1, pulses=pulses)
+
+    return replace(pulses, spoiling=spoiling_table(timeline, _times(timeline, timing), timing, closed_form, diffusion))
 
 
 def preparation_maps(
@@ -119,9 +141,7 @@ def preparation_maps(
     t1, t2, b1, offset
         Relaxation times [s], relative transmit field and off-resonance [Hz] of each spin, ``[spin]``.
     """
-    ends = timeline.duration.cumsum(0)
-    at = torch.cat((ends.new_zeros(1), ends))[timeline.interval_start[:-1]]
-    at = at - at[timeline.flip_angle != 0][0] + timing.t2prep_start  # a noise scan may come first
+    at = _times(timeline, timing)
     spans = (
         (timing.t2prep_start, timing.train_starts[0]),
         (timing.train_starts[0] + timing.train_duration, timing.train_starts[1]),
@@ -137,6 +157,13 @@ def preparation_maps(
         windows.append(window)
         maps.append(result)
     return windows, maps
+
+
+def _times(timeline: Timeline, timing: QalasTiming) -> Tensor:
+    """Return when each pulse is, since the start of the first repetition [s]."""
+    ends = timeline.duration.cumsum(0)
+    at = torch.cat((ends.new_zeros(1), ends))[timeline.interval_start[:-1]]
+    return at - at[timeline.flip_angle != 0][0] + timing.t2prep_start  # a noise scan may come first
 
 
 def _nodes() -> Tensor:
