@@ -19,7 +19,8 @@ from scipy.ndimage import gaussian_filter
 
 from benchmarks.bench_qalas import TIMING, fitted
 from pulsetwin.recon.qalas.fit import EFFICIENCY_RANGE, Fitted, fit
-from pulsetwin.recon.qalas.ssl import Training, estimate, train
+from pulsetwin.recon.qalas.ssl import estimate, train
+from pulsetwin.recon.qalas.training import Training
 from pulsetwin.recon.qalas.tv import smooth_fit
 from pulsetwin.sim.phantom_brain import brain
 from pulsetwin.sim.signal_models.qalas import signals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import replace
@@ -15,6 +16,8 @@ from PIL import Image
 
 from pulsetwin import cli
 from pulsetwin.export.twix import write as write_twix
+from pulsetwin.recon.qalas.network import load_network, new_network, save_network
+from pulsetwin.recon.qalas.ssl import estimate
 from pulsetwin.recon.qalas.synthetic import presets
 from pulsetwin.recon.qalas.transmit_field import on_grid
 from pulsetwin.scanner import Scanner
@@ -272,6 +275,79 @@ def test_the_sequence_gives_the_timing_and_the_pulses(capsys, tmp_path, files, s
     assert "either pulses or ie" in fails(
         capsys, *start, "--mode", "calibrated", "--ie", "free", "-o", str(tmp_path / "other")
     )
+
+
+def noisy(tmp_path: Path, name: str, seed: int) -> str:
+    """Return images of the tissue with noise of 0.001."""
+    noise = 1e-3 * np.random.default_rng(seed).standard_normal((5, *SHAPE))
+    return write(tmp_path / f"{name}.nii", np.where(FULL, contrasts() + noise, 0))
+
+
+def test_networks_are_kept_used_and_trained_further(capsys, tmp_path, files):
+    one, two = (noisy(tmp_path, name, seed) for seed, name in enumerate(("one", "two")))
+    how = ("--timing", "siemens", "--b1", files["b1"], "--method", "ssl", "--noise-std", "0.001")
+    kept, tuned = str(tmp_path / "nets/kept.pt"), str(tmp_path / "tuned.pt")
+    assert cli.main(qalas(one, *how, "--ie", "0.6..1", "--save-network", kept, "-o", str(tmp_path / "a"))) == 0
+    network, _ = load_network(kept)
+    assert network.ie == (0.6, 1.0)
+    assert network.timing == TIMING
+
+    def told(name: str) -> tuple[dict, dict[str, np.ndarray]]:
+        summary = json.loads((tmp_path / name / "summary.json").read_text())
+        return summary, {x: values_of(tmp_path / f"{name}/maps/{x}.nii.gz")[FULL] for x in NAMES}
+
+    summary, maps = told("a")
+    assert summary["maps"]["settings"]["trained"]
+    digest = hashlib.sha256(Path(kept).read_bytes()).hexdigest()
+    assert summary["maps"]["settings"]["saved_network"]["sha256"] == digest
+    white = TRUTH["T1"][FULL] < 1
+    assert abs(maps["T1"][white].mean() / 0.85 - 1) < 0.03
+    assert abs(maps["T1"][~white].mean() / 1.4 - 1) < 0.03
+    assert sorted(file.name for file in (tmp_path / "nets").iterdir()) == ["kept.pt"]
+
+    assert cli.main(qalas(two, *how, "--network", kept, "-o", str(tmp_path / "b"))) == 0
+    summary, used = told("b")
+    assert summary["inputs"]["network"]["sha256"] == digest
+    assert (summary["maps"]["settings"]["trained"], summary["maps"]["settings"]["saved_network"]) == (False, None)
+    data = np.moveaxis(nibabel.load(two).get_fdata().T, 0, -1)[FULL]
+    expected = estimate(network, data, TRUTH["B1"][FULL], mask=FULL)
+    assert np.median(np.abs(used["T1"] / expected.t1 - 1)) < 1e-3
+
+    further = ("--network", kept, "--fine-tune", "--save-network", tuned)
+    assert cli.main(qalas(two, *how, *further, "-o", str(tmp_path / "c"))) == 0
+    assert told("c")[0]["maps"]["settings"]["trained"]
+    assert load_network(tuned)[0].digest != network.digest
+    assert load_network(kept)[0].digest == network.digest
+    capsys.readouterr()
+    before = Path(tuned).read_bytes()
+    again = qalas(two, *how, *further, "-o", str(tmp_path / "d"))
+    assert "exists already" in fails(capsys, *again)
+    assert Path(tuned).read_bytes() == before
+    assert cli.main((*again, "--force")) == 0
+
+
+def test_wrong_networks_are_refused_before_any_work(capsys, tmp_path, monkeypatch, files):
+    monkeypatch.setattr("pulsetwin.recon.nifti_images.read_images", lambda *_: pytest.fail("has begun"))
+    other = str(tmp_path / "other.pt")
+    save_network(other, new_network("fast", QalasTiming.preset("ge")))
+    torch.save({"weights": 1}, tmp_path / "weights.pt")
+    start = qalas(files["real"], "--timing", "siemens", "-o", str(tmp_path / "out"))
+    ssl = (*start, "--method", "ssl")
+    for arguments, words in (
+        ((*start, "--network", other), "--network is of method ssl, but the method is fit"),
+        ((*start, "--method", "tv", "--save-network", "n.pt"), "--save-network is of method ssl"),
+        ((*ssl, "--fine-tune"), "--fine-tune needs --network"),
+        ((*ssl, "--network", other, "--save-network", str(tmp_path / "n.pt")), "pass --fine-tune"),
+        ((*ssl, "--network", other, "--fine-tune", "--save-network", other, "--force"), "would be overwritten"),
+        ((*ssl, "--save-network", str(tmp_path / "out/n.pt")), "in the output folder"),
+        ((*ssl, "--network", files["b1"]), "cannot be read as a network"),
+        ((*ssl, "--network", str(tmp_path / "weights.pt")), "is no QALAS network"),
+        ((*ssl, "--network", str(tmp_path / "absent.pt")), "no such file"),
+    ):
+        assert words in fails(capsys, *arguments)
+    monkeypatch.undo()
+    assert "trained for another timing" in fails(capsys, *ssl, "--network", other)
+    assert not (tmp_path / "out").exists()
 
 
 def afi_images(b1: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pulsetwin.cli.files import existing, writable
+from pulsetwin.cli.map_network import check_network
 from pulsetwin.cli.map_qalas import INPUTS, METHODS, add_options, map_images, tell
 from pulsetwin.cli.timed import timed
 from pulsetwin.errors import ProtocolError
@@ -27,6 +28,7 @@ def map_qalas(options: argparse.Namespace) -> int:
     roles = {"timing": timing_file} | {role: getattr(options, role) for role in ("seq", *INPUTS)}
     inputs |= {role: existing(name) for role, name in roles.items() if name}
     writable(options.output, inputs.values(), force=options.force)
+    check_network(options, inputs.values())
     from pulsetwin.export.maps_output import write_mapping
     from pulsetwin.sim.signal_models.qalas_timing import QalasTiming
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pulsetwin.cli import map_network
 from pulsetwin.cli.timed import timed
 from pulsetwin.errors import ProtocolError
 from pulsetwin.progress import Progress
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 METHODS = ("fit", "dictionary", "ssl", "tv")
 MODES = ("paper", "calibrated")
-INPUTS = ("b1", "rois", "mask")
+INPUTS = ("b1", "rois", "mask", "network")
 """Options that name a file which is read."""
 
 
@@ -35,12 +36,13 @@ def add_options(verb: argparse.ArgumentParser) -> None:
                        "(0.5..1); not with --mode calibrated, which knows it")  # fmt: skip
     group.add_argument("--mask", metavar="NIFTI", help="voxels to map; by default those that are not empty")
     group.add_argument("--rois", metavar="NIFTI", help="labels of regions for the report; by default ranges of T1")
+    map_network.add_network_options(group)
     group.add_argument("--bids", metavar="SUB", help="name files as a BIDS derivative, as in sub-01 or sub-01_ses-2")
 
 
 def given(options: argparse.Namespace) -> list[str]:
     """Return the options of QALAS maps that were given."""
-    names = ("b1", "b1_nominal", "mode", "ie", "mask", "rois", "bids")
+    names = ("b1", "b1_nominal", "mode", "ie", "mask", "rois", "bids", *map_network.NAMES)
     return [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) is not None]
 
 
@@ -74,9 +76,9 @@ def map_images(
 
         with timed(timings, "simulate the pulses"):
             kept["pulses"] = calibrate(options.seq, timing)
-    with timed(timings, "map"):
+    with timed(timings, "map"), map_network.network_for(options, len(images.values[0])) as known:
         noise, assumed = judge(images, timing, **{name: kept[name] for name in kept.keys() - {"method", "mask"}})
-        maps = map_qalas(images, timing, progress=progress, **kept | {"noise": noise})
+        maps = map_qalas(images, timing, progress=progress, **known | kept | {"noise": noise})
     with timed(timings, "synthesise"):
         contrasts = presets()
         made = {name: synthetic(maps, contrast) for name, contrast in contrasts.items()}
@@ -84,6 +86,7 @@ def map_images(
         "method": options.map_method, "mode": mode, "b1": Path(options.b1).name if options.b1 else None,
         "b1_nominal": options.b1_nominal, "ie": options.ie, "timing": dataclasses.asdict(timing),
     }  # fmt: skip
+    settings |= map_network.facts(options)
     maps = dataclasses.replace(maps, warnings=(*images.warnings, *maps.warnings, *assumed, *_assumed(labels)))
     return Mapped(
         "QALAS", maps, settings, made, {name: one.words for name, one in contrasts.items()},

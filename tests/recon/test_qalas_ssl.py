@@ -14,7 +14,8 @@ from pulsetwin.errors import FileError, MismatchError, ProtocolError
 from pulsetwin.recon.qalas import map_qalas
 from pulsetwin.recon.qalas.fit import fit
 from pulsetwin.recon.qalas.network import load_network, new_network, save_network, unit
-from pulsetwin.recon.qalas.ssl import Training, estimate, train
+from pulsetwin.recon.qalas.ssl import estimate, train
+from pulsetwin.recon.qalas.training import Training
 from pulsetwin.sim.signal_models.qalas import signals
 from pulsetwin.sim.signal_models.qalas_timing import QalasTiming
 from pulsetwin.volume import Images

@@ -10,7 +10,8 @@ from scipy.optimize import minimize
 
 from pulsetwin.recon.qalas import map_qalas, tv
 from pulsetwin.recon.qalas.fit import fit
-from pulsetwin.recon.qalas.ssl import Training, estimate, train
+from pulsetwin.recon.qalas.ssl import estimate, train
+from pulsetwin.recon.qalas.training import Training
 from pulsetwin.recon.qalas.tv import smooth_fit
 from pulsetwin.sim.signal_models.qalas import signals
 from pulsetwin.sim.signal_models.qalas_timing import QalasTiming

@@ -15,8 +15,9 @@ from pulsetwin.recon.qalas.crlb import least_deviations
 from pulsetwin.recon.qalas.dictionary import Grid, match
 from pulsetwin.recon.qalas.fit import EFFICIENCY_RANGE, Efficiency, Fitted, fit, fit_magnitudes
 from pulsetwin.recon.qalas.network import Network
-from pulsetwin.recon.qalas.ssl import Training, learnt
+from pulsetwin.recon.qalas.ssl import learnt
 from pulsetwin.recon.qalas.ssl_start import noise_of, signed_data
+from pulsetwin.recon.qalas.training import Training
 from pulsetwin.recon.qalas.transmit_field import on_grid
 from pulsetwin.recon.qalas.tv import smooth_fit
 from pulsetwin.sim.signal_models.qalas_pulses import QalasPulses

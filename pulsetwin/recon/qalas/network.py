@@ -146,13 +146,13 @@ def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
         raise FileError(path, "cannot be read as a network", "train it anew") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise FileError(path, "is no QALAS network of pulsetwin", "give one that save_network wrote")
-    if content["version"] != _VERSION:
-        raise FileError(path, f"is of version {content['version']}, not {_VERSION}", "train it anew")
-    timing = {name: tuple(x) if isinstance(x, list) else x for name, x in content["timing"].items()}
-    network = new_network(content["architecture"], QalasTiming(**timing), tuple(content["ie"]))
+    if content.get("version") != _VERSION:
+        raise FileError(path, f"is of version {content.get('version')}, not {_VERSION}", "train it anew")
     try:
+        timing = {name: tuple(x) if isinstance(x, list) else x for name, x in content["timing"].items()}
+        network = new_network(content["architecture"], QalasTiming(**timing), tuple(content["ie"]))
         network.module.load_state_dict(content["weights"])
-    except RuntimeError as error:
+    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
         raise FileError(path, "has weights of another network", "train it anew") from error
     if network.digest != content["sha256"]:
         raise FileError(path, "was changed: its weights do not match their SHA-256", "train it anew")

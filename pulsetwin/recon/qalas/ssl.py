@@ -9,7 +9,7 @@ fit, whose chi-square has one degree of freedom.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,80 +18,18 @@ import torch
 from torch import Tensor
 
 from pulsetwin.atomic import require_writable
-from pulsetwin.errors import MismatchError, ProtocolError
+from pulsetwin.errors import MismatchError
 from pulsetwin.progress import Progress, silent
 from pulsetwin.recon.qalas.fit import EFFICIENCY_RANGE, Fitted
-from pulsetwin.recon.qalas.network import ARCHITECTURES, Network, load_network, new_network, save_network
+from pulsetwin.recon.qalas.network import Network, load_network, new_network, save_network
 from pulsetwin.recon.qalas.ssl_scan import Scan, drawn, output_of, scan_of
+from pulsetwin.recon.qalas.training import Training
 from pulsetwin.sim.signal_models.qalas_timing import QalasTiming
 
-SETTLED = 1.386
-"""Median of chi-square with two degrees of freedom."""
 _MEMORY = 0.95  # of the running median of chi-square, from batch to batch
 _BLOCK = 1 << 15  # voxels estimated at a time
 
 State = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """How a network is trained.
-
-    Parameters
-    ----------
-    architecture
-        ``fast``, voxel by voxel, or ``paper``, slice by slice; that of a network which is trained further.
-    steps
-        At most. The rate of ``fast`` rises and falls over all of them.
-    batch
-        Voxels (``fast``) or slices (``paper``) of a step.
-    rate
-        Of learning, at its highest.
-    settled
-        Running median over voxels of ``|residual|^2 / noise^2`` that ends the training; 0 for never.
-    seed
-        Of the first weights and of what is drawn for each step.
-    checkpoint
-        A network file, written every `every` steps and at the end: a training that was interrupted goes on from it with
-        the same result, one that is over is not repeated.
-    every
-        Steps between checkpoints.
-    """
-
-    architecture: str = "fast"
-    steps: int = 1000
-    batch: int = 8192
-    rate: float = 1e-2
-    settled: float = SETTLED
-    seed: int = 0
-    checkpoint: str | Path | None = None
-    every: int = 100
-
-    def __post_init__(self) -> None:
-        if self.architecture not in ARCHITECTURES:
-            raise ProtocolError(f"no QALAS network {self.architecture!r}; there are {', '.join(ARCHITECTURES)}")
-        if min(self.steps, self.batch, self.every) < 1 or not self.rate > 0 or not self.settled >= 0:
-            raise ProtocolError(
-                f"training of {self.steps} steps of {self.batch} at a rate of {self.rate}, checkpoint every "
-                f"{self.every}, until {self.settled}: give positive numbers"
-            )
-
-    @classmethod
-    def paper(cls, slices: int, *, epochs: int = 500, **options: Any) -> Training:
-        """Return the training of Jun et al. 2023, doi:10.1002/mrm.29786: batches of four slices, Adam at 1e-3.
-
-        Parameters
-        ----------
-        slices
-            That are not empty.
-        epochs
-            Times that each slice is seen, at most.
-        options
-            Of `Training`.
-        """
-        batch = min(4, slices)
-        return cls(**{"architecture": "paper", "steps": epochs * -(-slices // batch), "batch": batch, "rate": 1e-3,
-                      **options})  # fmt: skip
 
 
 def learnt(

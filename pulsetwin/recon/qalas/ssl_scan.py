@@ -71,7 +71,7 @@ def drawn(scan: Scan, batch: int, seed: int, step: int) -> Tensor:
     """
     if scan.mask is None:
         generator = torch.Generator().manual_seed((seed << 32) + step)
-        return torch.randint(scan.parts, (batch,), generator=generator)
+        return torch.randint(scan.parts, (min(batch, scan.parts),), generator=generator)
     epoch, turn = divmod(step, -(-scan.parts // batch))
     generator = torch.Generator().manual_seed((seed << 32) + epoch)
     return torch.randperm(scan.parts, generator=generator)[turn * batch : (turn + 1) * batch]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from pulsetwin.recon.qalas.fit import Fitted
-from pulsetwin.recon.qalas.ssl import SETTLED
+from pulsetwin.recon.qalas.training import SETTLED
 from pulsetwin.sim.signal_models.qalas import signals
 from pulsetwin.sim.signal_models.qalas_pulses import QalasPulses
 from pulsetwin.sim.signal_models.qalas_timing import QalasTiming
