@@ -124,10 +124,12 @@ def _assumed(values: np.ndarray, headers: Sequence[nibabel.Nifti1Header]) -> lis
         scaled = " by their factors in the headers" if any(factor != 1 for factor in factors) else ""
         said.append(
             f"The images are integers ({', '.join(stored)}), as from DICOM: taken as proportional to the signal"
-            f"{scaled or ', by one factor for all contrasts'}; PD is in their units."
+            f"{scaled or ', by one factor for all contrasts'}; maps of the signal are in their units."
         )
     if not np.iscomplexobj(values) and not (values < 0).any():
-        said.append("The images are magnitudes: signs after the inversion are those that explain each voxel best.")
+        said.append(
+            "The images are magnitudes: signs, where a method needs them, are those that explain each voxel best."
+        )
     if any(not header["sform_code"] and not header["qform_code"] for header in headers):
         said.append("The images do not state where they lie: voxels are placed about their centre.")
     damaged = ~np.isfinite(values).all(0)
