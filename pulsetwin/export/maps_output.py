@@ -29,7 +29,14 @@ MEANINGS = {
     "PD": "proton density times receive sensitivity, in units of the images",
     "IE": "inversion efficiency",
     "B1": "flip angle relative to the nominal one",
-    "residual": "root mean square of what the model leaves of the contrasts, in units of the images",
+    "B0": "shift of water's frequency from that of the scanner",
+    "B0_ppm": "shift of water's frequency from that of the scanner",
+    "c": "signal where the pulse of WASABI turns nothing over, relative to M0 or in units of the images",
+    "d": "how much less where it turns all over, relative to M0 or in units of the images",
+    "M0": "signal in equilibrium, or at an echo time of 0, in units of the images",
+    "recovered": "what recovers, relative to M0: 1 after a saturation, 2 after an inversion",
+    "offset": "to what the echoes decay, in units of the images",
+    "residual": "root mean square of what the model leaves of the contrasts",
 }
 _DEVIATION = "least standard deviation that the noise allows (Cramer and Rao) of the "
 
