@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pulsetwin.cli.files import existing, writable
-from pulsetwin.cli.map_network import check_network
-from pulsetwin.cli.map_qalas import INPUTS, METHODS, add_options, map_images, tell
+from pulsetwin.cli.map_companions import add_companions
+from pulsetwin.cli.map_qalas import INPUTS, METHODS, add_options, check, map_images, tell
 from pulsetwin.cli.timed import timed
 from pulsetwin.errors import ProtocolError
 from pulsetwin.progress import bar
@@ -28,7 +28,7 @@ def map_qalas(options: argparse.Namespace) -> int:
     roles = {"timing": timing_file} | {role: getattr(options, role) for role in ("seq", *INPUTS)}
     inputs |= {role: existing(name) for role, name in roles.items() if name}
     writable(options.output, inputs.values(), force=options.force)
-    check_network(options, inputs.values())
+    check(options, inputs.values())
     from pulsetwin.export.maps_output import write_mapping
     from pulsetwin.sim.signal_models.qalas_timing import QalasTiming
 
@@ -102,6 +102,7 @@ def add_map(verbs: Any) -> None:
     b1.add_argument("images", nargs="+", help="one 4D NIfTI of both images, or two")
     b1.add_argument("--seq", metavar="SEQ", required=True, help="the .seq that was played")
     _add_output(b1, "NIFTI", "map to write, with a JSON file beside it")
+    add_companions(methods)
 
 
 def _add_output(verb: argparse.ArgumentParser, kind: str, told: str) -> None:

@@ -1,0 +1,94 @@
+"""The methods `wasabi`, `t1`, `t2` and `zspec` of the verb `map`: maps of B0, B1, T1, T2 and Z-spectra."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pulsetwin.cli.files import existing, writable
+from pulsetwin.cli.map_qalas import tell
+from pulsetwin.cli.timed import timed
+from pulsetwin.progress import Progress, bar
+
+if TYPE_CHECKING:
+    from pulsetwin.sequences.seqfile import SeqFile
+    from pulsetwin.volume import Images, Maps
+
+Mapping = Callable[["Images", "SeqFile", Progress], "Maps"]
+
+
+def map_wasabi(options: argparse.Namespace) -> int:
+    """Map B0 and B1 from images of a WASABI."""
+    from pulsetwin.recon.wasabi_maps import map_wasabi as of_images
+
+    return _map(options, "WASABI", of_images, {})
+
+
+def map_t1(options: argparse.Namespace) -> int:
+    """Map T1 from images of a saturation or inversion recovery."""
+    from pulsetwin.recon.saturation_recovery import map_t1 as of_images
+
+    return _map(options, "T1", lambda images, seq, progress: of_images(images, seq.definitions, progress), {})
+
+
+def map_t2(options: argparse.Namespace) -> int:
+    """Map T2 from images of a multi-echo spin echo."""
+    from pulsetwin.recon.multi_echo import map_t2 as of_images
+
+    def mapping(images: Images, seq: SeqFile, progress: Progress) -> Maps:
+        return of_images(images, seq.definitions, offset=options.offset, progress=progress)
+
+    return _map(options, "T2", mapping, {"offset": options.offset})
+
+
+def _map(
+    options: argparse.Namespace, method: str, mapping: Mapping, settings: dict[str, Any], **more: str | None
+) -> int:
+    """Read images and `.seq`, map them, and write a folder; `more` are further input files by role."""
+    inputs = {f"images {number}": existing(name) for number, name in enumerate(options.images)}
+    inputs |= {role: existing(name) for role, name in {"seq": options.seq, **more}.items() if name}
+    writable(options.output, inputs.values(), force=options.force)
+    import dataclasses
+
+    from pulsetwin.export.maps_output import Mapped, write_mapping
+    from pulsetwin.recon.nifti_images import read_images
+    from pulsetwin.sequences.seqfile import read_seq
+
+    timings: dict[str, float] = {}
+    with timed(timings, "read"):
+        images, seq = read_images(options.images), read_seq(options.seq)
+    with timed(timings, "map"):
+        maps = mapping(images, seq, bar())
+    maps = dataclasses.replace(maps, warnings=(*images.warnings, *maps.warnings))
+    mapped = Mapped(method, maps, settings)
+    outputs = write_mapping(
+        options.output, mapped, inputs=inputs, timings=timings, protocol={}, force=options.force, progress=bar()
+    )
+    tell(Path(options.output), mapped, outputs)
+    sys.stderr.write("".join(f"warning: {warning}\n" for warning in maps.warnings))
+    return 0
+
+
+def add_companions(methods: Any) -> None:
+    """Describe the methods."""
+    told = "B0 and relative B1 from WASABI, with T1 from WASABITI"
+    _method(methods, "wasabi", map_wasabi, told, "wasabi.nii.gz --seq wasabi.seq")
+    _method(methods, "t1", map_t1, "T1 from saturation or inversion recovery", "recovery.nii.gz --seq recovery.seq")
+    t2 = _method(methods, "t2", map_t2, "T2 from a multi-echo spin echo", "echoes.nii.gz --seq multi_echo.seq")
+    t2.add_argument("--offset", action="store_true", help="decay to an offset, as that of the noise, and not to 0")
+
+
+def _method(methods: Any, name: str, run: Callable[..., int], told: str, example: str) -> argparse.ArgumentParser:
+    """Add a method with its images, its `.seq` and its output."""
+    method: argparse.ArgumentParser = methods.add_parser(
+        name, help=told, description=f"{told}.", epilog=f"example: pulsetwin map {name} {example} -o out/"
+    )
+    method.set_defaults(run=run, if_memory_ends="map fewer slices at a time")
+    method.add_argument("images", nargs="+", help="one 4D NIfTI, or the images in order of play")
+    method.add_argument("--seq", metavar="SEQ", required=True, help="the .seq that was played")
+    method.add_argument("-o", "--output", required=True, metavar="FOLDER", help="folder to write")
+    method.add_argument("--force", action="store_true", help="replace the files of an earlier run")
+    return method
