@@ -143,7 +143,7 @@ def main() -> None:
             network_rows("fast", first, second, Training(steps=options.steps), Training(steps=options.steps // 4))
         if options.epochs:
             paper = [Training.paper(options.slices, epochs=max(epochs, 1)) for epochs in
-                     (options.epochs, options.epochs // 5)]  # fmt: skip
+                     (options.epochs, options.epochs // 4)]  # fmt: skip
             network_rows("paper", first, second, *paper)
 
 

@@ -334,6 +334,8 @@ def test_wrong_networks_are_refused_before_any_work(capsys, tmp_path, monkeypatc
     start = qalas(files["real"], "--timing", "siemens", "-o", str(tmp_path / "out"))
     ssl = (*start, "--method", "ssl")
     for arguments, words in (
+        ((*ssl, "--ie", "0.9"), "give --ie as A..B"),
+        ((*start, "--method", "dictionary", "--ie", "free"), "ask for fit or tv"),
         ((*start, "--network", other), "--network is of method ssl, but the method is fit"),
         ((*start, "--method", "tv", "--save-network", "n.pt"), "--save-network is of method ssl"),
         ((*ssl, "--fine-tune"), "--fine-tune needs --network"),
@@ -346,6 +348,8 @@ def test_wrong_networks_are_refused_before_any_work(capsys, tmp_path, monkeypatc
     ):
         assert words in fails(capsys, *arguments)
     monkeypatch.undo()
+    played = (files["real"], "--seq", files["b1"], "--method", "ssl", "--mode", "calibrated")
+    assert "leave out --mode calibrated" in fails(capsys, *qalas(*played, "-o", str(tmp_path / "out")))
     assert "trained for another timing" in fails(capsys, *ssl, "--network", other)
     assert not (tmp_path / "out").exists()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,13 +46,28 @@ def given(options: argparse.Namespace) -> list[str]:
     return [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) is not None]
 
 
+def check(options: argparse.Namespace, inputs: Iterable[str | Path]) -> None:
+    """Raise, before any long work, where options do not go together or a network cannot be read or kept."""
+    from pulsetwin.export.bids import Names
+
+    if options.b1_nominal is not None and not options.b1:
+        raise ProtocolError("--b1-nominal needs --b1: give the map too")
+    Names("QALAS", options.bids)
+    known = _mode(options) == "calibrated" or isinstance(options.ie, str | float)
+    if known and options.map_method in ("dictionary", "ssl"):
+        raise ProtocolError(
+            f"{options.map_method} is of ideal preparations and bounds of the efficiency: leave out --mode calibrated, "
+            "give --ie as A..B, or ask for fit or tv"
+        )
+    map_network.check_network(options, inputs)
+
+
 def map_images(
     images: Images, timing: QalasTiming, options: argparse.Namespace, timings: dict[str, float], progress: Progress
 ) -> Mapped:
     """Return the maps of QALAS images, with synthetic images and values in regions."""
     import dataclasses
 
-    from pulsetwin.export.bids import Names
     from pulsetwin.export.maps_output import Mapped
     from pulsetwin.recon.nifti_images import read_labels, read_relative
     from pulsetwin.recon.qalas import map_qalas
@@ -60,9 +75,6 @@ def map_images(
     from pulsetwin.recon.qalas.synthetic import presets, synthetic
     from pulsetwin.recon.qalas.trial import judge
 
-    if options.b1_nominal is not None and not options.b1:
-        raise ProtocolError("--b1-nominal needs --b1: give the map too")
-    Names("QALAS", options.bids)
     grid = images.affine, images.values.shape[1:]
     labels = read_labels(options.rois, *grid) if options.rois else None
     kept: dict[str, Any] = {"method": options.map_method, "noise": getattr(options, "noise_std", None)}

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pulsetwin.cli.files import existing, writable
-from pulsetwin.cli.map_network import check_network
-from pulsetwin.cli.map_qalas import INPUTS, given, map_images, tell
+from pulsetwin.cli.map_qalas import INPUTS, check, given, map_images, tell
 from pulsetwin.cli.timed import timed
 from pulsetwin.errors import ProtocolError
 from pulsetwin.progress import bar
@@ -33,7 +32,7 @@ def recon(options: argparse.Namespace) -> int:
     """Reconstruct a scan into a folder of images, figures and a report."""
     inputs = _inputs(options)
     writable(options.output, inputs.values(), force=options.force)
-    check_network(options, inputs.values())
+    check(options, inputs.values())
     from pulsetwin.export.recon_output import write_recon
     from pulsetwin.recon.read import read
 

@@ -119,8 +119,9 @@ def map_qalas(
     options = {name: value for name, value in given.items() if value is not None}
     for name in options.keys() - _OPTIONS.get(method, ()):
         raise ProtocolError(f"QALAS: {name} is not an option of method {method}")
-    volumes, shape, warnings = _ordered(images), images.values.shape[1:], []
+    volumes, shape = _ordered(images), images.values.shape[1:]
     noise = _of_grid("noise", images.noise_std if noise is None else noise, shape)
+    warnings = ["The noise of the images is not known: no maps of standard deviations."] if noise is None else []
     field, warned = _field(b1, images.affine, shape)
     usable = np.isfinite(volumes).all(0) & (field > _B1_RANGE[0]) & (field < _B1_RANGE[1])
     chosen = _filled(volumes, usable) if mask is None else _of_grid("mask", mask, shape) & usable
@@ -136,8 +137,6 @@ def map_qalas(
         _of_grid("ie", ie, shape).ravel()[where] if isinstance(ie, np.ndarray) else ie, pulses,
         chosen, np.linalg.norm(images.affine[:3, 2::-1], axis=0),
     )  # fmt: skip
-    if noise is None:
-        warnings.append("The noise of the images is not known: no maps of standard deviations.")
     found, deviations = _found(task, method, options, progress)
     scale = {"residual": (np.sqrt(found.misfit / CONTRASTS), "")}
     scale |= {name: (getattr(found, name.lower()), unit) for name, unit in UNITS.items()}
