@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from pulsetwin.errors import ShapeError
@@ -56,50 +54,46 @@ def fit_exponential(
         raise ShapeError(f"{data.shape[1]} images at {len(np.unique(times))} times: give at least {unknowns} times")
     scale = np.abs(data).max(1, initial=0)
     scaled = data / np.where(scale > 0, scale, 1)[:, None]
-    constants = np.geomspace(*span, _GRID)
-    bases = [_basis(times, constant, offset) for constant in constants]
-    if signed:
-        best = _search(scaled, bases)[0]
-    else:
-        scaled, best = _with_signs(scaled, times, bases)
-    start = _linear(scaled, times, constants[best], offset)
-    low, high = np.array([-_FAR, span[0], -_FAR])[:unknowns], np.array([_FAR, span[1], _FAR])[:unknowns]
-    found = levenberg(_model(times, offset), scaled, start, low, high, progress=progress, what=what)
+    found = _fit(scaled, times, span, offset, progress, what)
+    for turned in () if signed else _crossings(scaled, times):
+        other = _fit(turned, times, span, offset, progress, f"{what}, signs")
+        better = other.misfit < found.misfit
+        for name in ("values", "deviation", "misfit"):
+            getattr(found, name)[..., better] = getattr(other, name)[..., better]
     unit = np.stack((scale, np.ones_like(scale), scale))[:unknowns]
-    return replace(found, values=found.values * unit, deviation=found.deviation * unit, misfit=found.misfit * scale**2)
+    return Fitted(found.values * unit, found.deviation * unit, found.misfit * scale**2)
 
 
-def _basis(times: np.ndarray, constant: float, offset: bool) -> np.ndarray:
-    """Return orthonormal rows that span what a and b can make, ``[1 or 2, image]``."""
-    columns = np.stack((np.exp(-times / constant), np.ones_like(times))[: 2 if offset else 1], 1)
-    return np.linalg.qr(columns)[0].T
+def _fit(
+    data: np.ndarray, times: np.ndarray, span: tuple[float, float], offset: bool, progress: Progress, what: str
+) -> Fitted:
+    """Return the least-squares estimates from data with signs."""
+    constants = np.geomspace(*span, _GRID)
+    start = _linear(data, times, constants[_search(data, times, constants, offset)], offset)
+    low, high = np.array([-_FAR, span[0], -_FAR])[: len(start)], np.array([_FAR, span[1], _FAR])[: len(start)]
+    return levenberg(_model(times, offset), data, start, low, high, progress=progress, what=what)
 
 
-def _search(data: np.ndarray, bases: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return which basis explains most of each voxel, and how much, ``[voxel]``."""
-    best, most = np.zeros(len(data), int), np.zeros(len(data))
-    joined = np.stack(bases, 2)
-    for first in range(0, len(data), _BLOCK):
-        rows = slice(first, first + _BLOCK)
-        explained = sum((data[rows] @ one.reshape(len(one), -1)) ** 2 for one in joined)
-        best[rows], most[rows] = explained.argmax(1), explained.max(1)
-    return best, most
-
-
-def _with_signs(data: np.ndarray, times: np.ndarray, bases: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return magnitudes with the signs that are explained best, and which basis does."""
+def _crossings(data: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return magnitudes that are negative before the time of the least one, and up to it."""
     order = np.argsort(times, kind="stable")
     rank = np.argsort(order, kind="stable")
     least = np.argmin(data[:, order], 1)[:, None]
-    best, most = _search(data, bases)
-    result = data.copy()
-    for negative in (least, least + 1):
-        turned = np.where(rank < negative, -data, data)
-        other, explained = _search(turned, bases)
-        better = explained > most
-        best, most = np.where(better, other, best), np.where(better, explained, most)
-        result[better] = turned[better]
-    return result, best
+    return np.where(rank < least, -data, data), np.where(rank <= least, -data, data)
+
+
+def _search(data: np.ndarray, times: np.ndarray, constants: np.ndarray, offset: bool) -> np.ndarray:
+    """Return which of the time constants explains most of each voxel, ``[voxel]``."""
+    best = np.zeros(len(data), int)
+    columns = [
+        np.linalg.qr(np.stack((np.exp(-times / constant), np.ones_like(times))[: 2 if offset else 1], 1))[0]
+        for constant in constants
+    ]
+    bases = np.stack(columns, 2).swapaxes(0, 1)
+    for first in range(0, len(data), _BLOCK):
+        rows = slice(first, first + _BLOCK)
+        best[rows] = sum((data[rows] @ one) ** 2 for one in bases).argmax(1)
+    return best
 
 
 def _linear(data: np.ndarray, times: np.ndarray, constant: np.ndarray, offset: bool) -> np.ndarray:
