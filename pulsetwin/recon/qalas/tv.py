@@ -96,11 +96,13 @@ def smooth_fit(
     """
     model, free = _model(timing, b1, ie, pulses, offset)
     x, lost = _start(start)[: 4 if free else 3], 0.0
+    fitted = x[-1].copy()
     near, dual = _neighbours(mask, np.ones(3) if edges is None else edges), np.zeros((len(data), 3, len(x)), np.float32)
     cost, unit = np.full(len(data), weight, np.float32), None
     for number in range(_LINEARISATIONS):
-        if free and number:  # the fit is too noisy to tell
-            lost = _relaxed(x, lost, timing.inversion_end - timing.inversion_start)
+        if free and number:
+            lost, before = _loss(x, fitted, timing.inversion_end - timing.inversion_start), lost
+            x[3] += (lost - before) * np.exp(-x[1])
         told, slopes = _linearised(model, x, lost)
         slopes /= noise[:, None, None].astype(np.float32)
         if unit is None:
@@ -154,17 +156,18 @@ def _bounded(x: np.ndarray, lost: float, ie: Efficiency) -> np.ndarray:
     return x
 
 
-def _relaxed(x: np.ndarray, lost: float, longest: float) -> float:
-    """Return for how long T2 relaxation takes part in the inversion, up to `longest` [s]; x is put into its terms."""
+def _loss(x: np.ndarray, efficiency: np.ndarray, longest: float) -> float:
+    """Return for how long T2 relaxation takes part in the inversion, up to `longest` [s].
+
+    That is the slope of the fit's efficiency, noisy but not smoothed, over 1 / T2 of x, smoothed: noise in what is
+    explained does not change a slope, noise in what explains would.
+    """
     rate = np.exp(-x[1])
-    x[3] -= lost * rate
     low, high = np.quantile(rate, _TYPICAL)
     some = (rate >= low) & (rate <= high)
     spread = rate[some].var()
-    found = -np.cov(rate[some], x[3, some], bias=True)[0, 1] / spread if spread else 0.0
-    found = float(np.clip(found, 0, longest))
-    x[3] += found * rate
-    return found
+    found = -np.cov(rate[some], efficiency[some], bias=True)[0, 1] / spread if spread else 0.0
+    return float(np.clip(found, 0, longest))
 
 
 def _linearised(model: Model, x: np.ndarray, lost: float) -> tuple[np.ndarray, np.ndarray]:
