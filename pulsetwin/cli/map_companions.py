@@ -44,6 +44,22 @@ def map_t2(options: argparse.Namespace) -> int:
     return _map(options, "T2", mapping, {"offset": options.offset})
 
 
+def map_z_spectrum(options: argparse.Namespace) -> int:
+    """Map asymmetry and pools from images of a Z-spectrum."""
+    from pulsetwin.recon.z_spectrum_maps import map_z_spectrum as of_images
+
+    chosen = {"pools": options.pools, "span": options.asymmetry}
+
+    def mapping(images: Images, seq: SeqFile, progress: Progress) -> Maps:
+        from pulsetwin.recon.nifti_images import read_shift
+
+        b0 = read_shift(options.b0) if options.b0 else None
+        given = {name: value for name, value in chosen.items() if value is not None}
+        return of_images(images, seq, b0, **given, progress=progress)
+
+    return _map(options, "Z-spectrum", mapping, chosen, b0=options.b0)
+
+
 def _map(
     options: argparse.Namespace, method: str, mapping: Mapping, settings: dict[str, Any], **more: str | None
 ) -> int:
@@ -79,6 +95,27 @@ def add_companions(methods: Any) -> None:
     _method(methods, "t1", map_t1, "T1 from saturation or inversion recovery", "recovery.nii.gz --seq recovery.seq")
     t2 = _method(methods, "t2", map_t2, "T2 from a multi-echo spin echo", "echoes.nii.gz --seq multi_echo.seq")
     t2.add_argument("--offset", action="store_true", help="decay to an offset, as that of the noise, and not to 0")
+    told = "asymmetry and depths of pools from Z-spectra"
+    example = "cest.nii.gz --seq cest.seq --b0 wasabi/maps/B0_ppm.nii.gz"
+    zspec = _method(methods, "zspec", map_z_spectrum, told, example)
+    zspec.add_argument("--b0", metavar="NIFTI", help="shift of water [ppm] on the grid of the images; 0 is unknown")
+    zspec.add_argument("--pools", type=_names, metavar="A,B,...", help="lines to fit, water first (all)")
+    zspec.add_argument("--asymmetry", type=_span, metavar="PPM", help="offset of MTRasym, or A..B for a mean (3.5)")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+def _span(text: str) -> tuple[float, float]:
+    """Return the two ends of a range, or one value twice."""
+    try:
+        ends = [float(part) for part in text.split("..")]
+    except ValueError:
+        ends = []
+    if len(ends) not in (1, 2) or ends[0] <= 0 or ends != sorted(ends):
+        raise argparse.ArgumentTypeError(f"{text}: give a positive offset, or two with .. between")
+    return ends[0], ends[-1]
 
 
 def _method(methods: Any, name: str, run: Callable[..., int], told: str, example: str) -> argparse.ArgumentParser:

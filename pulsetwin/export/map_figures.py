@@ -22,7 +22,7 @@ WINDOWS = {
 }
 """Lower and upper limit, in the map's unit, and colours; others reach from 0 to what few voxels exceed."""
 _RATIOS = ("IE", "B1", "IE_std")
-_SIGNED = ("PSIR", "B0", "B0_ppm", "MTRasym")
+_SIGNED = ("PSIR", "B0", "B0_ppm", "MTRasym", "shift", "LD_amide", "LD_noe")
 _PERCENTILE = 99.0
 _MEDIANS = 4.0  # where the window of standard deviations ends
 _SHALLOW = 8  # slices below which only the plane of the slices is shown

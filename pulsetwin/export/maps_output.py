@@ -20,6 +20,7 @@ from pulsetwin.export.pictures import Planned, drawn
 from pulsetwin.export.qalas_report import region_table
 from pulsetwin.export.report import render
 from pulsetwin.progress import Progress, silent
+from pulsetwin.recon.lorentzians import LINES
 from pulsetwin.recon.qalas.regions import Region
 from pulsetwin.volume import Maps, Volume
 
@@ -35,6 +36,11 @@ MEANINGS = {
     "d": "how much less where it turns all over, relative to M0 or in units of the images",
     "M0": "signal in equilibrium, or at an echo time of 0, in units of the images",
     "recovered": "what recovers, relative to M0: 1 after a saturation, 2 after an inversion",
+    "MTRasym": "asymmetry of the magnetisation transfer ratio, Z(-w) - Z(w)",
+    "shift": "shift of water's line from the frequency of the scanner",
+    **{pool: f"depth of the line of {pool} in the Z-spectrum" for pool in LINES},
+    "LD_amide": "Lorentzian difference, what water and MT do not explain, at the offset of amide",
+    "LD_noe": "Lorentzian difference, what water and MT do not explain, at the offset of NOE",
     "offset": "to what the echoes decay, in units of the images",
     "residual": "root mean square of what the model leaves of the contrasts",
 }

@@ -73,6 +73,21 @@ def read_relative(path: str | Path, nominal: float = 1.0) -> Volume:
     return Volume(scaled, "", affine, valid)
 
 
+def read_shift(path: str | Path) -> Volume:
+    """Return a map of the shift of water [ppm], valid where it is finite and not exactly 0.
+
+    Raises
+    ------
+    FileError
+        If the file is damaged, or not one real volume.
+    """
+    values, affine, _ = _read(Path(path))
+    if len(values) != 1 or np.iscomplexobj(values):
+        raise FileError(path, f"holds {len(values)} volumes of {values.dtype}", "give one real volume")
+    shift = values[0].astype(np.float64)
+    return Volume(shift, "ppm", affine, np.isfinite(shift) & (shift != 0))
+
+
 def read_labels(path: str | Path, affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return whole numbers ``[z, y, x]`` on the grid of `affine` and `shape`.
 

@@ -78,7 +78,7 @@ def test_wrong_input_is_refused():
     data = np.exp(-TIMES / T2[:, None])
     with pytest.raises(ProtocolError, match="does not define TE"):
         map_t2(images(data), {})
-    with pytest.raises(ShapeError, match="16 images, but the .seq has 1 times TE"):
+    with pytest.raises(ShapeError, match=r"16 images, but the .seq has 1 times TE"):
         map_t2(images(data), {"TE": 0.01})
     with pytest.raises(ShapeError, match="at least 4"):
         map_t2(images(data[:, :3]), {"TE": tuple(TIMES[:3])}, offset=True)
