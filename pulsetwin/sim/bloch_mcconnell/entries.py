@@ -1,7 +1,8 @@
-"""Signals of many entries, such as the atoms of a dictionary, by the compiled kernel."""
+"""Signals of many entries, such as the atoms of a dictionary, and their derivatives, by the compiled kernel."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,10 +15,10 @@ from pulsetwin.sim.bloch_mcconnell.instructions import schedule
 from pulsetwin.sim.bloch_mcconnell.kernel import play_lanes
 from pulsetwin.sim.bloch_mcconnell.lanes import LANES
 from pulsetwin.sim.bloch_mcconnell.lineshapes import absorption
-from pulsetwin.sim.bloch_mcconnell.play import OBSERVED
 from pulsetwin.sim.bloch_mcconnell.pool_model import PoolModel
 from pulsetwin.sim.bloch_mcconnell.program import Program
 
+OBSERVED = ("z", "transverse")
 _PART = 1024
 """Entries of a piece of work."""
 
@@ -25,7 +26,7 @@ _PART = 1024
 def play_entries(
     program: Program, model: PoolModel, names: Sequence[str], table: Array, *, observe: str = "z", threads: int = 1
 ) -> Array:
-    """Return what `play.play` does, for a table of parameters, without gradients but many times as fast.
+    """Return the signals for a table of parameters.
 
     Parameters
     ----------
@@ -54,61 +55,101 @@ def play_entries(
     ShapeError
         If the table has not a column for each name.
     """
-    if observe not in OBSERVED:
-        raise ProtocolError(f"observe = {observe!r}: give one of {', '.join(OBSERVED)}")
-    table = np.asarray(table, np.float64)
-    if table.ndim != 2 or table.shape[1] != len(names):
-        raise ShapeError(f"a table {table.shape} has not a column for each of {len(names)} names")
+    return _in_parts(program, model, names, table, (), observe, threads)[..., 0]
+
+
+def differentiate_entries(
+    program: Program, model: PoolModel, names: Sequence[str], table: Array, wanted: Sequence[str], *,
+    observe: str = "z", threads: int = 1,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Return the signals for a table of parameters, and their exact derivatives with respect to those `wanted`.
+
+    Each derivative takes about twice as long as the signals. Parameters and errors are those of `play_entries`.
+
+    Returns
+    -------
+    tuple of ndarray
+        ``[entry, record]`` and ``[entry, record, wanted]``, float64 or complex128.
+    """
+    both = _in_parts(program, model, names, table, wanted, observe, threads)
+    return both[..., 0], both[..., 1:]
+
+
+def _in_parts(
+    program: Program, model: PoolModel, names: Sequence[str], table: Array, wanted: Sequence[str], observe: str,
+    threads: int,
+) -> Array:  # fmt: skip
+    """Return signals and derivatives, ``[entry, record, 1 + wanted]``."""
     own = dict(model.parameters())
-    column = {name: at for at, name in enumerate(own)}
-    unknown = set(names) - set(own)
-    if unknown:
-        raise ProtocolError(f"parameter {min(unknown)!r} is unknown: the model has {', '.join(own)}")
-    plan = schedule(program)
+    number = {name: at for at, name in enumerate(own)}
+    table = _checked(own, names, table, wanted, observe)
     kinds, kind = np.unique(program.frequency, return_inverse=True)
     steps = np.stack((program.frequency, program.amplitude, program.duration, program.turn, kind), 1)
+    plan = schedule(program)
+    columns, derivatives = ([number[name] for name in chosen] for chosen in (names, wanted))
 
     def part(first: int) -> Array:
         given = table[first : first + _PART]
         values = np.tile(np.array(list(own.values())), (len(given), 1))
-        values[:, [column[name] for name in names]] = given
-        return _play(plan, steps, kinds, program, model, values, observe)
+        values[:, columns] = given
+        return _play(plan, steps, kinds, program, model, values, np.array(derivatives, np.int64), observe)
 
     with ThreadPoolExecutor(threads) as pool:
         pieces = list(pool.map(part, range(0, len(table), _PART)))
-    return np.concatenate(pieces) if pieces else np.zeros((0, program.records))
+    return np.concatenate(pieces) if pieces else np.zeros((0, program.records, 1 + len(wanted)))
+
+
+def _checked(
+    own: dict[str, float], names: Sequence[str], table: Array, wanted: Sequence[str], observe: str
+) -> Array:  # fmt: skip
+    """Return the table as float64."""
+    if observe not in OBSERVED:
+        raise ProtocolError(f"observe = {observe!r}: give one of {', '.join(OBSERVED)}")
+    unknown = {*names, *wanted} - set(own)
+    if unknown:
+        raise ProtocolError(f"parameter {min(unknown)!r} is unknown: the model has {', '.join(own)}")
+    table = np.asarray(table, np.float64)
+    if table.ndim != 2 or table.shape[1] != len(names):
+        raise ShapeError(f"a table {table.shape} has not a column for each of {len(names)} names")
+    return table
 
 
 def _play(
     plan: tuple[Array, Array, int], steps: Array, kinds: Array, program: Program, model: PoolModel, values: Array,
-    observe: str,
+    wanted: Array, observe: str,
 ) -> Array:  # fmt: skip
-    """Return the signals of entries with `values` of all parameters, ``[entry, parameter]``."""
+    """Return signals and derivatives of entries with `values` of all parameters, ``[entry, parameter]``."""
     count = len(values)
     groups = -(-count // LANES)
     padded = np.concatenate((values, np.repeat(values[-1:], groups * LANES - count, 0)))
-    lanes = np.ascontiguousarray(padded.reshape(groups, LANES, -1).transpose(0, 2, 1))
-    ppm = 1e-6 * model.gamma * model.b0
-    sign = 1 if program.mode == "physical" else -1
-    absorbed = _absorbed(model, padded, kinds, sign * ppm, program.mode)
-    absorbed = np.ascontiguousarray(absorbed.reshape(groups, LANES, *absorbed.shape[1:]).transpose(0, 2, 3, 1))
-    out = np.zeros((groups, program.records, 3, LANES))
+    ppm = 1e-6 * model.gamma * model.b0 * (1 if program.mode == "physical" else -1)
+    absorbed = _absorbed(model, padded, kinds, ppm, program.mode)
+    out = np.zeros((groups, program.records, 3, 1 + len(wanted), LANES))
     code, turns, slots = plan
-    pools = 1 + len(model.free)
     play_lanes(
-        code, turns, steps, program.chain, slots, pools, len(model.semisolid), sign * ppm, model.scale, lanes, absorbed,
-        out,
+        code, turns, steps, program.chain, slots, 1 + len(model.free), len(model.semisolid), ppm, model.scale,
+        _lanes(padded), _lanes(absorbed), wanted, out,
     )  # fmt: skip
-    x, y, z = out.transpose(2, 0, 3, 1).reshape(3, groups * LANES, -1)[:, :count]
-    return z if observe == "z" else (x + 1j * y) * np.exp(1j * program.record_turn)
+    x, y, z = out.transpose(2, 0, 4, 1, 3).reshape(3, groups * LANES, program.records, -1)[:, :count]
+    return z if observe == "z" else (x + 1j * y) * np.exp(1j * program.record_turn)[:, None]
+
+
+def _lanes(values: Array) -> Array:
+    """Return ``[entry, ...]`` as ``[group, ..., LANES]``."""
+    return np.ascontiguousarray(np.moveaxis(values.reshape(len(values) // LANES, LANES, *values.shape[1:]), 1, -1))
 
 
 def _absorbed(model: PoolModel, values: Array, kinds: Array, ppm: float, mode: str) -> Array:
-    """Return the lineshapes [s] of semisolids at all frequencies, ``[entry, semisolid, frequency]``."""
-    result = np.zeros((len(values), len(model.semisolid), len(kinds)))
+    """Return lineshapes of semisolids, and derivatives by detuning and T2, ``[entry, semisolid, frequency, 3]``."""
+    result = np.zeros((len(values), len(model.semisolid), len(kinds), 3))
     names = [name for name, _ in model.parameters()]
     for number, pool in enumerate(model.semisolid):
-        shift, t2 = (torch.from_numpy(values[:, names.index(f"{pool.name}.{name}"), None]) for name in ("shift", "t2"))
-        away = 2 * np.pi * torch.from_numpy(kinds) - ppm * torch.from_numpy(values[:, 2, None]) - abs(ppm) * shift
-        result[:, number] = absorption(pool.lineshape, away, t2, abs(ppm), mode).numpy()
+        shift, t2 = (values[:, names.index(f"{pool.name}.{name}"), None] for name in ("shift", "t2"))
+        detuning = 2 * math.pi * kinds - ppm * values[:, 2, None] - abs(ppm) * shift
+        inputs = [
+            torch.from_numpy(part).requires_grad_() for part in (detuning, np.broadcast_to(t2, detuning.shape).copy())
+        ]
+        shape = absorption(pool.lineshape, *inputs, abs(ppm), mode)
+        slopes = torch.autograd.grad(shape.sum(), inputs)
+        result[:, number] = torch.stack((shape.detach(), *slopes), -1).numpy()
     return result

@@ -1,7 +1,8 @@
 """Small dense matrices of many entries at once: entry by entry in the lanes of vector registers.
 
 A matrix of `m` rows and columns is a flat array ``[m * m * LANES]`` whose last index counts entries. All are affine
-maps: the last row is 0 but for its last element.
+maps: the last row is 0 but for its last element. With its derivatives with respect to some parameters it is a dual
+matrix ``[1 + derivative, m * m * LANES]``, of which the first is the value.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ _LARGEST = np.array([0.0, 0.0059, 0.037, 0.25, 0.7])
 
 @intrinsic
 def dot(
-    typingctx: Any, out: Any, to: Any, left: Any, row: Any, right: Any, column: Any, count: Any, stride: Any
+    typingctx: Any, out: Any, to: Any, left: Any, row: Any, right: Any, column: Any, count: Any, stride: Any, add: Any
 ) -> Any:
     """Set ``out[to + l] = sum_k left[row + k LANES + l] right[column + k stride + l]``, ``k < count``, for each lane.
 
-    The sum stays in registers, which the loops of the same meaning do not achieve: the compiler cannot tell that the
-    arrays do not overlap.
+    Where `add` is true the sum is added to what is there. It stays in registers, which loops of the same meaning do not
+    achieve: the compiler cannot tell that the arrays do not overlap.
     """
-    signature = types.void(out, to, left, row, right, column, count, stride)
+    signature = types.void(out, to, left, row, right, column, count, stride, add)
     vector = ir.VectorType(ir.DoubleType(), LANES)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        out, to, left, row, right, column, count, stride = arguments
-        kinds = signature.args
+        out, to, left, row, right, column, count, stride, add = arguments
+        kinds, zero = signature.args, ir.Constant(vector, [0.0] * LANES)
 
         def place(array: Any, kind: Any, index: Any) -> Any:
             data = context.make_array(kind)(context, builder, array).data
@@ -49,14 +50,16 @@ def dot(
         def load(array: Any, kind: Any, start: Any, step: Any, k: Any) -> Any:
             return builder.load(place(array, kind, builder.add(start, builder.mul(k, step))), align=8)
 
-        total = cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * LANES))
-        builder.store(ir.Constant(vector, [0.0] * LANES), total)
+        target = place(out, kinds[0], to)
+        there = builder.select(builder.trunc(add, ir.IntType(1)), builder.load(target, align=8), zero)
+        total = cgutils.alloca_once_value(builder, zero)
+        builder.store(there, total)
         with cgutils.for_range(builder, count) as loop:
             a = load(left, kinds[2], row, ir.Constant(count.type, LANES), loop.index)
             b = load(right, kinds[4], column, stride, loop.index)
             term = builder.fmul(a, b, flags=("contract",))
             builder.store(builder.fadd(builder.load(total), term, flags=("contract",)), total)
-        builder.store(builder.load(total), place(out, kinds[0], to), align=8)
+        builder.store(builder.load(total), target, align=8)
         return context.get_dummy_value()
 
     return signature, generate
@@ -64,33 +67,45 @@ def dot(
 
 @numba.njit(**JIT)
 def multiply(out, left, right, m):
-    """Set ``out`` to ``left @ right``."""
-    width = m * LANES
-    for i in range(m - 1):
-        for j in range(m - 1):
-            dot(out, i * width + j * LANES, left, i * width, right, j * LANES, m - 1, width)
-        dot(out, (i + 1) * width - LANES, left, i * width, right, width - LANES, m, width)
-    out[(m - 1) * width :] = 0.0
-    corner = (m * m - 1) * LANES
-    for lane in range(corner, corner + LANES):
-        out[lane] = left[lane] * right[lane]
+    """Set the dual matrix `out` to ``left @ right``."""
+    _product(out[0], left[0], right[0], m, False)
+    for p in range(1, len(out)):
+        _product(out[p], left[p], right[0], m, False)
+        _product(out[p], left[0], right[p], m, True)
 
 
 @numba.njit(**INNER)
+def _product(out, left, right, m, add):
+    """Set `out` to ``left @ right``, or add that to it."""
+    width = m * LANES
+    if not add:
+        out[(m - 1) * width :] = 0.0
+    for i in range(m):
+        if i < m - 1:
+            for j in range(m - 1):
+                dot(out, i * width + j * LANES, left, i * width, right, j * LANES, m - 1, width, add)
+        dot(out, (i + 1) * width - LANES, left, i * width, right, width - LANES, m, width, add)
+
+
+@numba.njit(**JIT)
 def apply(out, left, vector, m):
-    """Set ``out[m * LANES]`` to ``left @ vector``."""
-    for i in range(m - 1):
-        dot(out, i * LANES, left, i * m * LANES, vector, 0, m, LANES)
-    out[(m - 1) * LANES :] = vector[(m - 1) * LANES :]
+    """Set the dual vector `out`, ``[1 + derivative, m * LANES]``, to ``left @ vector``."""
+    for i in range(m):
+        row = i * m * LANES
+        dot(out[0], i * LANES, left[0], row, vector[0], 0, m, LANES, False)
+        for p in range(1, len(out)):
+            dot(out[p], i * LANES, left[p], row, vector[0], 0, m, LANES, False)
+            dot(out[p], i * LANES, left[0], row, vector[p], 0, m, LANES, True)
 
 
 @numba.njit(**INNER)
 def turn(state, angle, pools, columns):
-    """Turn x and y of all pools by ``exp(i angle)``, in place, in a map of `m` columns or a vector of 1."""
+    """Turn x and y of all pools by ``exp(i angle)``, in place, in a dual map of `m` columns or a dual vector of 1."""
     c, s, width = math.cos(angle), math.sin(angle), pools * columns * LANES
-    for at in range(width):
-        x, y = state[at], state[width + at]
-        state[at], state[width + at] = c * x - s * y, s * x + c * y
+    for p in range(len(state)):
+        for at in range(width):
+            x, y = state[p, at], state[p, width + at]
+            state[p, at], state[p, width + at] = c * x - s * y, s * x + c * y
 
 
 @numba.njit(**JIT)
@@ -100,29 +115,25 @@ def exponential(out, generator, time, work, m):
     Parameters
     ----------
     out, generator
-        ``[m * m * LANES]``; `generator` is overwritten.
+        Dual matrices; `generator` is overwritten.
     time
         [s].
     work
-        Scratch, ``[5, m * m * LANES]``.
+        Scratch, ``[5, 1 + derivative, m * m * LANES]``.
     """
-    blocks, squarings = _order(time * _norm(generator, m))
-    scale = time * 0.5**squarings
-    for at in range(len(generator)):
-        generator[at] *= scale
+    blocks, squarings = _order(time * _norm(generator[0], m))
+    generator *= time * 0.5**squarings
     square, cube, fourth, one, other = work[0], work[1], work[2], work[3], work[4]
     multiply(square, generator, generator, m)
     multiply(cube, square, generator, m)
     multiply(fourth, square, square, m)
     first = 4 * (blocks - 1)
     _polynomial(one, generator, square, cube, first, m)
-    for at in range(len(one)):
-        one[at] += _TERMS[first + 4] * fourth[at]
+    _add_multiple(one, _TERMS[first + 4], fourth)
     for block in range(blocks - 2, -1, -1):
         multiply(other, fourth, one, m)
         _polynomial(one, generator, square, cube, 4 * block, m)
-        for at in range(len(one)):
-            one[at] += other[at]
+        _add_multiple(one, 1.0, other)
     for _ in range(squarings):
         multiply(other, one, one, m)
         one, other = other, one
@@ -130,14 +141,22 @@ def exponential(out, generator, time, work, m):
 
 
 @numba.njit(**INNER)
+def _add_multiple(out, factor, matrix):
+    for p in range(len(out)):
+        for at in range(out.shape[1]):
+            out[p, at] += factor * matrix[p, at]
+
+
+@numba.njit(**INNER)
 def _polynomial(out, power, square, cube, first, m):
     """Set `out` to four terms of the series from ``first`` on."""
     c0, c1, c2, c3 = _TERMS[first], _TERMS[first + 1], _TERMS[first + 2], _TERMS[first + 3]
-    for at in range(len(out)):
-        out[at] = c1 * power[at] + c2 * square[at] + c3 * cube[at]
+    for p in range(len(out)):
+        for at in range(out.shape[1]):
+            out[p, at] = c1 * power[p, at] + c2 * square[p, at] + c3 * cube[p, at]
     for i in range(m):
-        for lane in range(i * (m + 1) * LANES, i * (m + 1) * LANES + LANES):
-            out[lane] += c0
+        at = i * (m + 1) * LANES
+        out[0, at : at + LANES] += c0
 
 
 @numba.njit(**INNER)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_NODES = 48
+_NODES = 64
 
 
 def absorption(lineshape: str | None, detuning: Tensor, t2: Tensor, ppm: float, mode: str) -> Tensor:

@@ -1,23 +1,23 @@
-"""Simulate a sequence with exchange, differentiably: unique propagators once, then the path through them."""
+"""Simulate a sequence with exchange, differentiably."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.sequences.seqfile import SeqFile
 from pulsetwin.sim.bloch_mcconnell.compile_seq import compile_seq
-from pulsetwin.sim.bloch_mcconnell.generators import Values, generators
+from pulsetwin.sim.bloch_mcconnell.entries import OBSERVED, differentiate_entries
+from pulsetwin.sim.bloch_mcconnell.generators import Values
 from pulsetwin.sim.bloch_mcconnell.pool_model import PoolModel
-from pulsetwin.sim.bloch_mcconnell.program import RECORD, RESET, Program
-
-OBSERVED = ("z", "transverse")
-_ELEMENTS = 2**25  # of propagators at a time
+from pulsetwin.sim.bloch_mcconnell.program import Program
+from pulsetwin.sim.bloch_mcconnell.propagate import propagate
 
 
 def simulate(
@@ -41,7 +41,7 @@ def simulate(
     parameters
         Values in place of the model's: ``t1``, ``t2`` [s], ``b0_shift`` [ppm], ``b1``, and ``<pool>.fraction``,
         ``.exchange_rate`` [1/s], ``.shift`` [ppm], ``.t1``, ``.t2`` [s]. They are broadcast to ``[...]``; the result is
-        differentiable in each.
+        differentiable in each once; on devices other than the CPU, any number of times.
     mode, reset, spoiled
         As of `compile_seq`.
     observe
@@ -67,90 +67,63 @@ def simulate(
 def play(
     program: Program, model: PoolModel, parameters: Mapping[str, Tensor] | None = None, *, observe: str = "z"
 ) -> Tensor:
-    """Return what `simulate` does, of a program."""
+    """Return what `simulate` does, of a program.
+
+    On the CPU the compiled kernel plays it and carries first derivatives along, in as many threads as torch has; on
+    other devices tensor operations do.
+    """
     if observe not in OBSERVED:
         raise ProtocolError(f"observe = {observe!r}: give one of {', '.join(OBSERVED)}")
-    values, shape = _values(model, parameters or {})
-    count = len(program.duration) + len(program.chain) + len(program.product)
-    part = max(_ELEMENTS // (count * (model.size + 1) ** 2), 1)
-    pieces = [
-        _play({name: value[at : at + part] for name, value in values.items()}, program, model, observe)
-        for at in range(0, len(values["t1"]), part)
-    ]
-    return torch.cat(pieces).unflatten(0, shape) if shape else pieces[0][0]
+    given, shape = _entries(model, parameters or {})
+    if any(value.device.type != "cpu" for value in given.values()):
+        signal = propagate(program, model, with_defaults(model, given), observe)
+    else:
+        count = math.prod(shape)
+        columns = [value.expand(shape).reshape(count) for value in given.values()]
+        signal = _Compiled.apply(program, model, observe, tuple(given), count, *columns)
+    return signal.reshape(*shape, program.records)
 
 
-def _values(model: PoolModel, given: Mapping[str, Tensor]) -> tuple[Values, torch.Size]:
-    """Return all parameters, float64 ``[entry]``, and the shape of the entries."""
+class _Compiled(torch.autograd.Function):
+    """The compiled kernel; derivatives are computed with the signals, and only those that are asked for."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, program: Program, model: PoolModel, observe: str, names: tuple[str, ...], count: int, *values: Tensor
+    ) -> Tensor:
+        table = torch.stack(values, 1) if values else torch.zeros(count, 0)
+        wanted = [name for name, need in zip(names, ctx.needs_input_grad[5:], strict=True) if need]
+        signal, slopes = differentiate_entries(
+            program, model, names, table.numpy(), wanted, observe=observe, threads=torch.get_num_threads()
+        )
+        ctx.save_for_backward(torch.from_numpy(slopes))
+        return torch.from_numpy(signal.copy())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (slopes,) = ctx.saved_tensors
+        parts = iter((slopes.conj() * gradient[..., None]).real.sum(1).unbind(1))
+        return (None,) * 5 + tuple(next(parts) if need else None for need in ctx.needs_input_grad[5:])
+
+
+def _entries(model: PoolModel, given: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], torch.Size]:
+    """Return the given parameters, float64, and the shape of the entries."""
     own = dict(model.parameters())
     unknown = set(given) - set(own)
     if unknown:
         raise ProtocolError(f"parameter {min(unknown)!r} is unknown: the model has {', '.join(own)}")
     tensors = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in given.items()}
     try:
-        shape = torch.broadcast_shapes(*(value.shape for value in tensors.values()))
+        return tensors, torch.broadcast_shapes(*(value.shape for value in tensors.values()))
     except RuntimeError:
         shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in tensors.items())
         raise ShapeError(f"parameters cannot be broadcast together: {shapes}") from None
-    device = next(iter(tensors.values())).device if tensors else torch.device("cpu")
-    for name, value in own.items():
-        tensors.setdefault(name, torch.tensor(value, dtype=torch.float64, device=device))
-    return {name: value.expand(shape).reshape(-1) for name, value in tensors.items()}, shape
 
 
-def _play(values: Values, program: Program, model: PoolModel, observe: str) -> Tensor:
-    maps = _maps(values, program, model)
-    initial = _initial(values, model)
-    now, seen = initial, []
-    pools = 1 + len(model.free)
-    for number, turn in zip(program.path.tolist(), program.path_turn.tolist(), strict=True):
-        if number == RECORD:
-            seen.append(now[:, [0, pools, 2 * pools], 0])
-        elif number == RESET:
-            now = initial
-        else:
-            now = maps[number] @ _turned(now, turn, pools)
-    x, y, z = torch.stack(seen, -1).unbind(1)
-    if observe == "z":
-        return z
-    turned = torch.as_tensor(np.exp(1j * program.record_turn), device=x.device)
-    return torch.complex(x, y) * turned
-
-
-def _initial(values: Values, model: PoolModel) -> Tensor:
-    """Return the magnetisation that a measurement begins with, ``[entry, size + 1, 1]``."""
-    one = torch.ones_like(values["t1"])
-    free = [values[f"{pool.name}.fraction"] for pool in model.free]
-    semisolid = [values[f"{pool.name}.fraction"] for pool in model.semisolid]
-    transverse = [torch.zeros_like(one)] * (2 + 2 * len(free))
-    return torch.stack([*transverse, *(model.scale * part for part in (one, *free, *semisolid)), one], -1)[..., None]
-
-
-def _maps(values: Values, program: Program, model: PoolModel) -> list[Tensor]:
-    """Return all maps of a program, each ``[entry, size + 1, size + 1]``."""
-    like, pools = values["t1"], 1 + len(model.free)
-    rows = np.stack((program.frequency, program.amplitude, program.duration), 1)
-    unique, which = np.unique(rows, axis=0, return_inverse=True)
-    frequency, amplitude, duration = torch.as_tensor(unique, device=like.device).T
-    generator = generators(model, values, frequency, amplitude, program.mode)
-    steps = torch.linalg.matrix_exp(generator * duration[:, None, None])
-    keep = torch.ones(model.size + 1, dtype=like.dtype, device=like.device)
-    keep[: 2 * pools] = 0
-    maps = [torch.diag(keep).expand(len(like), -1, -1)]
-    for first, end in zip(program.chain[:-1], program.chain[1:], strict=True):
-        total = steps[:, which[first]]
-        for k in range(first + 1, end):
-            total = steps[:, which[k]] @ _turned(total, program.turn[k], pools)
-        maps.append(total)
-    for (first, second), turn in zip(program.product.tolist(), program.product_turn.tolist(), strict=True):
-        maps.append(maps[second] @ _turned(maps[first], turn, pools))
-    return maps
-
-
-def _turned(state: Tensor, turn: float, pools: int) -> Tensor:
-    """Return magnetisation or a map, ``[entry, size + 1, column]``, turned about z by ``exp(i turn)``."""
-    if not turn:
-        return state
-    c, s = math.cos(turn), math.sin(turn)
-    x, y = state[:, :pools], state[:, pools : 2 * pools]
-    return torch.cat((c * x - s * y, s * x + c * y, state[:, 2 * pools :]), 1)
+def with_defaults(model: PoolModel, given: Mapping[str, Tensor]) -> Values:
+    """Return all parameters, ``[entry]``, with the model's values where none are given."""
+    shape = torch.broadcast_shapes(*(value.shape for value in given.values()))
+    device = next((value.device for value in given.values()), torch.device("cpu"))
+    own = {name: torch.tensor(v, dtype=torch.float64, device=device) for name, v in model.parameters()}
+    return {name: value.expand(shape).reshape(-1) for name, value in (own | dict(given)).items()}

@@ -34,7 +34,7 @@ def integral(detuning, t2):
 def test_super_lorentzian(t2, ppm):
     assert value("super_lorentzian", ppm * PPM, t2).item() == pytest.approx(integral(ppm * PPM, t2), rel=1e-5)
     assert value("super_lorentzian", ppm * PPM, t2, "pulseq_cest").item() == pytest.approx(
-        integral(ppm * PPM, t2), rel=0.05
+        integral(ppm * PPM, t2), rel=0.1
     )
 
 
