@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pulsetwin.errors import ProtocolError, ShapeError
+from pulsetwin.sequences.events import Array
 from pulsetwin.sequences.seqfile import SeqFile
 from pulsetwin.sim.bloch_mcconnell.compile_seq import compile_seq
 from pulsetwin.sim.bloch_mcconnell.entries import OBSERVED, differentiate_entries
@@ -62,6 +63,41 @@ def simulate(
         If the parameters cannot be broadcast together.
     """
     return play(compile_seq(seq, model, mode=mode, reset=reset, spoiled=spoiled), model, parameters, observe=observe)
+
+
+def excited(
+    seq: SeqFile,
+    model: PoolModel,
+    parameters: Mapping[str, Tensor] | None = None,
+    *,
+    mode: str = "physical",
+    spoiled: bool = False,
+) -> tuple[Tensor, Array]:
+    """Return the transverse magnetisation of water at the end of each pulse with samples before the next one.
+
+    This is what a readout encodes: the magnetisation is carried through the whole scan, and what gradients leave is
+    gone at the next pulse. Gradients during a pulse are not played: the pulse acts as in the middle of its slice.
+    Magnetisation of a higher frequency turns by ``exp(+ 2 pi i f t)``.
+
+    Parameters
+    ----------
+    seq, model, parameters, mode, spoiled
+        As of `simulate`.
+
+    Returns
+    -------
+    Tensor
+        ``[..., excitation]``, complex128, in the frame of the carrier.
+    ndarray
+        Row of each excitation's block in the sequence, int64 ``[excitation]``.
+
+    Raises
+    ------
+    ProtocolError, MismatchError, ShapeError
+        As `simulate`.
+    """
+    program = compile_seq(seq, model, mode=mode, reset=False, spoiled=spoiled, at_excitations=True)
+    return play(program, model, parameters, observe="transverse"), program.record_block
 
 
 def play(

@@ -12,8 +12,9 @@ from scipy.integrate import solve_ivp
 
 from pulsetwin.errors import MismatchError, ProtocolError, ShapeError
 from pulsetwin.scanner import Scanner
+from pulsetwin.sequences.cest_mrf import Protocol, build
 from pulsetwin.sequences.seqfile import read_seq
-from pulsetwin.sim.bloch_mcconnell.play import simulate
+from pulsetwin.sim.bloch_mcconnell.play import excited, simulate
 from pulsetwin.sim.bloch_mcconnell.pool_model import Pool, PoolModel
 from tests.sim.bloch_mcconnell.protocols import spin_lock_protocol
 
@@ -192,6 +193,36 @@ def test_spoiling(tmp_path):
     assert z(delay(4e-3), spoiled=True) == pytest.approx(0, abs=1e-3)
     assert z(alone, mode="pulseq_cest") == pytest.approx(-1, abs=1e-3)
     assert z(three, mode="pulseq_cest") == pytest.approx(0, abs=1e-3)
+
+
+def test_excitations_carry_magnetisation_through_the_scan(tmp_path):
+    """A train of spoiled excitations by 15 degrees after an inversion, in closed form."""
+    angle, spacing, t1 = math.radians(15), 20e-3, 0.9
+    tip = pulse(15 / 360 / 1e-4, 1e-4)
+    spoiler = (pp.make_trapezoid("z", area=1000, duration=4e-3, system=SCANNER.opts),)
+    filled = pp.calc_duration(*tip) + pp.calc_duration(*SAMPLES) + pp.calc_duration(*spoiler)
+    blocks = [pulse(0.5 / 1e-4, 1e-4), spoiler] + [tip, SAMPLES, spoiler, delay(spacing - filled)] * 10
+    seq = played(tmp_path, *blocks)
+    signal, block = excited(seq, model_of(t1=t1, t2=1e3))
+    assert block.tolist() == list(range(2, len(seq), 4))
+    z, decay, expected = -1.0, math.exp(-spacing / t1), []
+    z = 1 - (1 - z) * math.exp(-4.2e-3 / t1)
+    for _ in range(10):
+        expected.append(math.sin(angle) * z)
+        z = 1 - (1 - math.cos(angle) * z) * decay
+    np.testing.assert_allclose(signal.imag.numpy(), expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(signal.real.numpy(), 0, rtol=0, atol=1e-9)
+
+
+def test_excitations_of_a_fingerprinting_scan(tmp_path):
+    """Echo-planar readouts: one excitation for each measurement, as ideal spoiling has it at the pulses' ends."""
+    protocol = Protocol(b1=(2e-6, 1e-6, 3e-6), saturation_time=(0.5,), readout="epi", recovery=(0.1,))
+    path = tmp_path / "epi.seq"
+    build(protocol, SCANNER).write(str(path))
+    signal, block = excited(read_seq(path), model_of(AMIDE))
+    assert len(block) == 3
+    longitudinal = signal.abs() / math.sin(math.radians(15))
+    assert torch.all((longitudinal > 0.1) & (longitudinal < 1))
 
 
 def test_what_is_refused(tmp_path):
