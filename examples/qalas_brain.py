@@ -3,7 +3,7 @@
 #
 # A 3D-QALAS is designed, played on a brain by the digital twin (real adiabatic pulses, diffusion, T2', 8 coils, noise),
 # written as Siemens raw data, read back, reconstructed and mapped with the pulses' own tables, and compared with the
-# tissue that went in. Voxels of 10 mm keep it to a minute; see the errors it prints before drawing conclusions.
+# tissue that went in. Voxels of 4 mm keep it to minutes.
 # Run it from anywhere: `python examples/qalas_brain.py [FOLDER [VOXEL_MM]]`.
 
 # %%
@@ -13,12 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from pulsetwin.export.figures import new_figure, save_png
 from pulsetwin.export.twix import write
 from pulsetwin.recon.qalas import map_qalas
+from pulsetwin.recon.qalas.volume import reconstruct_qalas
 from pulsetwin.recon.read import read
-from pulsetwin.recon.reconstruct import reconstruct
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences import qalas
 from pulsetwin.sequences.seqfile import read_seq
@@ -28,7 +29,7 @@ from pulsetwin.sim.signal_models.qalas_pulses import calibrate
 from pulsetwin.sim.signal_models.qalas_timing import QalasTiming
 
 FOLDER = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("qalas_brain")
-VOXEL = float(sys.argv[2]) * 1e-3 if len(sys.argv) > 2 else 10e-3
+VOXEL = float(sys.argv[2]) * 1e-3 if len(sys.argv) > 2 else 4e-3
 COILS, SNR, SHIM = 8, 100, 60.0
 SCANNER = Scanner.preset("siemens-prisma")
 FOV = (0.192, 0.224, 0.16)
@@ -45,16 +46,17 @@ qalas.build(protocol, SCANNER).write(str(file))
 seq = read_seq(file)
 
 # %% [markdown]
-# Simulate, write, read, reconstruct. The brain's offsets are kept within what a good shim leaves.
+# Simulate, write, read, reconstruct. The brain's offsets are kept within what a good shim leaves, and it has no detail
+# finer than its voxels, so that errors are those of the method.
 
 # %%
 phantom = brain(matrix[::-1], FOV)
-phantom = replace(phantom, b0=phantom.b0.clamp(-SHIM, SHIM))
+phantom = replace(phantom, b0=phantom.b0.clamp(-SHIM, SHIM), shape="sinc")
 began = time.perf_counter()
-raw = acquire(seq, phantom, SCANNER, coils=COILS, snr=SNR, tol=5e-3)
+raw = acquire(seq, phantom, SCANNER, coils=COILS, snr=SNR, tol=1e-2)
 print(f"simulated {sum(map(len, raw.groups))} readouts in {time.perf_counter() - began:.0f} s: {raw.header}")
 write(raw, scan, force=True)
-images = reconstruct(read(scan, file))
+images = reconstruct_qalas(read(scan, file))
 
 # %% [markdown]
 # Map, with what the pulses of this very sequence do, and with the ideal pulses of the publications.
@@ -83,18 +85,17 @@ maps = {
 REGIONS = {"white matter": (0.75, 0.95), "grey matter": (1.2, 1.5)}  # by T1 [s]
 for mode, found in maps.items():
     for region, (low, high) in REGIONS.items():
-        inside = filled & (truth["T1"] > low) & (truth["T1"] < high) & found.volumes["T1"].valid
-        errors = [
-            np.median(100 * (found.volumes[name].values[inside] / truth[name][inside] - 1)) for name in ("T1", "T2")
-        ]
-        spread = [
-            np.median(100 * np.abs(found.volumes[name].values[inside] / truth[name][inside] - 1))
-            for name in ("T1", "T2")
-        ]
-        print(
-            f"{mode:10} {region}: {inside.sum()} voxels; median error T1 {errors[0]:+.2f} %, T2 {errors[1]:+.2f} %; "
-            f"median of its size {spread[0]:.1f} %, {spread[1]:.1f} %"
-        )
+        everywhere = filled & (truth["T1"] > low) & (truth["T1"] < high)
+        for where, inside in (("all", everywhere), ("among its own", ndimage.binary_erosion(everywhere))):
+            inside = inside & found.volumes["T1"].valid
+            if not inside.any():
+                continue
+            ratios = [100 * (found.volumes[name].values[inside] / truth[name][inside] - 1) for name in ("T1", "T2")]
+            errors, sizes = np.median(ratios, 1), np.median(np.abs(ratios), 1)
+            print(
+                f"{mode:10} {region}, {where}: {inside.sum()} voxels; median error T1 {errors[0]:+.2f} %, "
+                f"T2 {errors[1]:+.2f} %; median of its size {sizes[0]:.1f} %, {sizes[1]:.1f} %"
+            )
 
 # %%
 figure = new_figure(10, 7.5)

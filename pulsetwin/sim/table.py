@@ -56,8 +56,9 @@ def table_obstacle(timeline: Timeline, voxels: Voxels) -> str | None:
 
 
 def simulate_table(
-    timeline: Timeline, voxels: Voxels, *, tol: float | None = None, seed: int = 0, progress: Progress = silent
-) -> tuple[Tensor, dict[str, Any]]:
+    timeline: Timeline, voxels: Voxels, *, tol: float | None = None, seed: int = 0,
+    out: NDArray[np.complex64] | None = None, progress: Progress = silent,
+) -> tuple[Tensor, dict[str, Any]]:  # fmt: skip
     """Return the signal, complex64 ``[coil, sample]``, and facts of the simulation.
 
     Left out: diffusion by the phase encoding and during readouts (1e-4 of the signal at 1 mm), and that spins of a
@@ -71,6 +72,8 @@ def simulate_table(
         Error relative to the largest magnetisation, 1e-3 by default.
     seed
         Of the tissues at which interpolation is tried.
+    out
+        Where the signal is put, zeros ``[coil, sample]``: a memory-mapped file for scans that memory does not hold.
     progress
         Called with work done, its total and what is done.
 
@@ -95,13 +98,14 @@ def simulate_table(
     columns, used = _columns(program, plan, readouts)
     basis = tissue_basis(voxel, lambda tissue: _played(timeline, plan, program, used, tissue), tol, seed)
     progress(1, 2, "tissues")
-    signal = _encoded(timeline, voxels, readouts, basis, columns, seen, tol)
+    signal = np.zeros((len(voxels.coils), timeline.samples), np.complex64) if out is None else out
+    _encode(signal, timeline, voxels, readouts, basis, columns, seen, tol)
     progress(2, 2, "readouts")
     facts = {
         "tissues": basis.tissues, "states": int(np.diff(states.start).max()), "states_seen": len(seen),
         "images": basis.course.shape[1], "estimated_error": basis.error, "tolerance": tol, "periods": states.periods,
     }  # fmt: skip
-    return signal, facts
+    return torch.from_numpy(signal), facts
 
 
 def _seen(
@@ -152,12 +156,11 @@ def _played(
     return np.concatenate(parts, 1)
 
 
-def _encoded(
-    timeline: Timeline, voxels: Voxels, readouts: list[Readouts], basis: Basis, columns: list[NDArray[np.int64]],
-    seen: NDArray[np.int64], tol: float,
-) -> Tensor:  # fmt: skip
-    """Return the samples of all readouts."""
-    signal = np.zeros((len(voxels.coils), timeline.samples), np.complex64)
+def _encode(
+    signal: NDArray[np.complex64], timeline: Timeline, voxels: Voxels, readouts: list[Readouts], basis: Basis,
+    columns: list[NDArray[np.int64]], seen: NDArray[np.int64], tol: float,
+) -> None:  # fmt: skip
+    """Add the samples of all readouts to a signal."""
     course = basis.course.reshape(-1, len(seen), basis.course.shape[1])
     size = np.abs(course) * np.abs(basis.weight).max(1)
     for number, place in enumerate(seen):
@@ -167,5 +170,8 @@ def _encoded(
             share = course[column, number][:, terms]
             images = basis.weight[terms]
             for coil, rows, found in seen_by_coils(voxels, group, images, state):
-                add_shares(signal[coil], group.sample, group.line, np.ascontiguousarray(share[:, rows]), found)
-    return torch.from_numpy(signal * np.exp(1j * timeline.sample_phase.numpy()).astype(np.complex64))
+                shares = np.ascontiguousarray(share[:, rows])
+                add_shares(np.asarray(signal[coil]), group.sample, group.line, shares, found)
+    turn = np.exp(1j * timeline.sample_phase.numpy()).astype(np.complex64)
+    for one in signal:
+        one *= turn
