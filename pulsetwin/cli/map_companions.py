@@ -14,24 +14,23 @@ from pulsetwin.cli.timed import timed
 from pulsetwin.progress import Progress, bar
 
 if TYPE_CHECKING:
+    from pulsetwin.export.maps_output import Mapped
     from pulsetwin.sequences.seqfile import SeqFile
     from pulsetwin.volume import Images, Maps
 
 Mapping = Callable[["Images", "SeqFile", Progress], "Maps"]
+_LEAST = {"wasabi": 6, "saturation_recovery": 4, "multi_echo": 3}
+"""Sequences whose scans are mapped at once, and from how many images on."""
 
 
 def map_wasabi(options: argparse.Namespace) -> int:
     """Map B0 and B1 from images of a WASABI."""
-    from pulsetwin.recon.wasabi_maps import map_wasabi as of_images
-
-    return _map(options, "WASABI", of_images, {})
+    return _map(options, "WASABI", _wasabi, {})
 
 
 def map_t1(options: argparse.Namespace) -> int:
     """Map T1 from images of a saturation or inversion recovery."""
-    from pulsetwin.recon.saturation_recovery import map_t1 as of_images
-
-    return _map(options, "T1", lambda images, seq, progress: of_images(images, seq.definitions, progress), {})
+    return _map(options, "T1", _t1, {})
 
 
 def map_t2(options: argparse.Namespace) -> int:
@@ -58,6 +57,33 @@ def map_z_spectrum(options: argparse.Namespace) -> int:
         return of_images(images, seq, b0, **given, progress=progress)
 
     return _map(options, "Z-spectrum", mapping, chosen, b0=options.b0)
+
+
+def of_scan(images: Images, definitions: dict[str, Any], seq: str | None, progress: Progress) -> Mapped | None:
+    """Return the maps of a scan of this package's WASABI, saturation recovery or multi-echo; None of any other."""
+    name = str(definitions.get("Name"))
+    if seq is None or len(images.values) < _LEAST.get(name, len(images.values) + 1):
+        return None
+    from pulsetwin.export.maps_output import Mapped
+    from pulsetwin.recon.multi_echo import map_t2 as echoes
+    from pulsetwin.sequences.seqfile import read_seq
+
+    if name == "multi_echo":
+        return Mapped("T2", echoes(images, definitions, progress=progress), {})
+    method, mapping = {"wasabi": ("WASABI", _wasabi), "saturation_recovery": ("T1", _t1)}[name]
+    return Mapped(method, mapping(images, read_seq(seq), progress), {})
+
+
+def _wasabi(images: Images, seq: SeqFile, progress: Progress) -> Maps:
+    from pulsetwin.recon.wasabi_maps import map_wasabi as of_images
+
+    return of_images(images, seq, progress)
+
+
+def _t1(images: Images, seq: SeqFile, progress: Progress) -> Maps:
+    from pulsetwin.recon.saturation_recovery import map_t1 as of_images
+
+    return of_images(images, seq.definitions, progress)
 
 
 def _map(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pulsetwin.cli.files import existing, writable
+from pulsetwin.cli.map_companions import of_scan
 from pulsetwin.cli.map_qalas import INPUTS, check, given, map_images, tell
 from pulsetwin.cli.timed import timed
 from pulsetwin.errors import ProtocolError
@@ -94,12 +95,14 @@ def _mapped(raw: RawData, images: Images, options: argparse.Namespace, timings: 
         return map_images(images, QalasTiming.from_definitions(said), options, timings, bar())
     if asked:
         raise ProtocolError(f"{asked[0]} is for maps of a QALAS, and none is made of this scan: leave it out")
-    if options.map_method == "none" or not is_b1_scan(said):
+    if options.map_method == "none":
         return None
     from pulsetwin.export.maps_output import Mapped
 
     with timed(timings, "map"):
-        return Mapped("B1", map_b1(images, said), {})
+        if is_b1_scan(said):
+            return Mapped("B1", map_b1(images, said), {})
+        return of_scan(images, said, options.seq, bar())
 
 
 def _inputs(options: argparse.Namespace) -> dict[str, Path]:

@@ -66,7 +66,7 @@ def test_noise_reaches_the_bound():
 
 
 def test_an_image_of_the_twin(tmp_path):
-    protocol = Protocol(fov=(0.02, 0.02, 0.005), matrix=(2, 2), echoes=4, tr=None, dummies=0, bandwidth=2000.0)
+    protocol = Protocol(fov=(0.02, 0.02, 0.005), matrix=(2, 2), echoes=3, tr=None, dummies=0, bandwidth=2000.0)
     build(protocol, PRISMA).write(str(tmp_path / "echoes.seq"))
     seq = read_seq(tmp_path / "echoes.seq")
     raw = acquire(seq, single_voxel(Tissue(1.0, 0.1, 0.06), (0.01, 0.01, 0.005)), PRISMA, tol=1e-2)

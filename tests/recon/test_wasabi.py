@@ -28,17 +28,15 @@ LIBRARY = ROOT.parent / "shared/data/pulseq_cest"
 PRISMA = Scanner.preset("siemens-prisma")
 
 
-def bloch(b1: float, shift: float, pulse: Pulse, *, t1: float, t2: float, z: float = 1.0) -> np.ndarray:
-    """Return Mz after the pulse, for each offset: Bloch's equations, one matrix exponential each."""
-    result = []
-    nutation = 2 * math.pi * b1 * pulse.nutation
-    for offset in pulse.offsets:
-        away = 2 * math.pi * (shift - offset)
-        generator = np.array([
-            [-1 / t2, away, 0, 0], [-away, -1 / t2, nutation, 0], [0, -nutation, -1 / t1, 1 / t1], [0, 0, 0, 0],
-        ])  # fmt: skip
-        result.append((expm(generator * pulse.duration) @ [0, 0, z, 1])[2])
-    return np.array(result)
+def bloch(b1, shift, pulse: Pulse, *, t1: float, t2: float, z: float = 1.0) -> np.ndarray:
+    """Return Mz after the pulse ``[..., offset]``: Bloch's equations, one matrix exponential each."""
+    away = 2 * math.pi * (np.asarray(shift)[..., None] - pulse.offsets)
+    generator = np.zeros((*away.shape, 4, 4))
+    generator[..., [0, 1, 2], [0, 1, 2]] = -1 / t2, -1 / t2, -1 / t1
+    generator[..., 0, 1], generator[..., 1, 0], generator[..., 2, 3] = away, -away, 1 / t1
+    generator[..., 1, 2] = 2 * math.pi * np.asarray(b1)[..., None] * pulse.nutation
+    generator[..., 2, 1] = -generator[..., 1, 2]
+    return (expm(generator * pulse.duration) @ [0, 0, z, 1])[..., 2]
 
 
 def random_fields(count: int, seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -62,8 +60,8 @@ def test_the_probability_is_that_of_blochs_equations_and_its_derivatives_those_o
 def test_fields_of_tissue(magnitude, nominal, duration, reach):
     """Relaxation in the pulse, and what recovers before it, go into c and d."""
     pulse = Pulse(42.576 * nominal, duration, np.linspace(-reach, reach, 31) * MHZ)
-    b1, shift = random_fields(150)
-    data = np.stack([bloch(*one, pulse, t1=1.2, t2=0.07, z=0.93) for one in zip(b1, shift, strict=True)])
+    b1, shift = random_fields(60)
+    data = bloch(b1, shift, pulse, t1=1.2, t2=0.07, z=0.93)
     found = fit_wasabi(np.abs(data) if magnitude else data, pulse, signed=not magnitude).values
     apart = found[0] - b1
     turns = b1 * pulse.nutation * duration
@@ -71,12 +69,12 @@ def test_fields_of_tissue(magnitude, nominal, duration, reach):
     assert np.abs(apart[turns > 0.9]).max() < 0.015
     assert apart.min() > -0.1
     assert np.abs(found[1] - shift).max() < 1.5
-    assert found[2] == pytest.approx(0.93 * np.ones(150), abs=0.06)
+    assert found[2] == pytest.approx(0.93 * np.ones(60), abs=0.06)
 
 
 def test_without_relaxation_the_fit_is_exact():
     b1, shift = random_fields(100, 2)
-    data = np.stack([bloch(*one, PULSE, t1=1e9, t2=1e9, z=0.8) for one in zip(b1, shift, strict=True)])
+    data = bloch(b1, shift, PULSE, t1=1e9, t2=1e9, z=0.8)
     for found in (fit_wasabi(np.abs(data), PULSE), fit_wasabi(data, PULSE, signed=True)):
         assert np.allclose(found.values, np.stack((b1, shift, 0 * b1 + 0.8, 0 * b1 + 1.6)), rtol=1e-5, atol=1e-5)
 
@@ -123,7 +121,7 @@ def test_the_start_is_robust():
 def test_wasabiti_finds_t1(recovery):
     b1, shift = random_fields(200)
     t1 = np.random.default_rng(5).uniform(0.4, 2.5, 200)
-    turned_over = np.stack([bloch(*one, PULSE, t1=1e9, t2=1e9) for one in zip(b1, shift, strict=True)])
+    turned_over = bloch(b1, shift, PULSE, t1=1e9, t2=1e9)
     data = (1 - np.exp(-recovery / t1[:, None])) * turned_over
     for found in (fit_wasabiti(np.abs(data), PULSE, recovery), fit_wasabiti(data, PULSE, recovery, signed=True)):
         assert np.allclose(found.values, np.stack((b1, shift, t1)), rtol=1e-5, atol=1e-5)
@@ -166,7 +164,7 @@ def test_the_pulse_of_a_designed_sequence(tmp_path, shots):
     larmor = seq.definitions["FREQ"]
     pulse = Pulse(42.576 * 3.0, 4e-3, np.linspace(-2, 2, 31) * larmor)
     b1, shift = random_fields(20)
-    z = np.stack([np.abs(bloch(*one, pulse, t1=1e9, t2=1e9)) for one in zip(b1, shift, strict=True)])
+    z = np.abs(bloch(b1, shift, pulse, t1=1e9, t2=1e9))
     maps = map_wasabi(images(np.hstack((np.ones((20, 1)), z))), seq)
     assert maps["B1"].values.ravel() == pytest.approx(b1, abs=1e-4)
     assert maps["B0"].values.ravel() == pytest.approx(shift, abs=0.01)
