@@ -140,7 +140,8 @@ def main() -> None:
         ))  # fmt: skip
         row("total variation", found, second, seconds, f"{1e6 * seconds / len(second['data']):.0f} us/voxel")
         if not options.no_fast:
-            network_rows("fast", first, second, Training(steps=options.steps), Training(steps=options.steps // 4))
+            further = Training(steps=options.steps // 4, rate=3e-3)
+            network_rows("fast", first, second, Training(steps=options.steps), further)
         if options.epochs:
             paper = [Training.paper(options.slices, epochs=max(epochs, 1)) for epochs in
                      (options.epochs, options.epochs // 4)]  # fmt: skip

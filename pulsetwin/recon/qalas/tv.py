@@ -33,7 +33,7 @@ WEIGHT = 1.25
 """What edges count for, by default."""
 _SMOOTH_EFFICIENCY = 10.0  # what the efficiency is without its loss hardly changes: its edges count for more
 _TYPICAL = 0.01, 0.99  # quantiles of 1 / T2 that tell what the efficiency loses
-_LINEARISATIONS, _STEPS = 6, 50  # at most, and primal and dual steps of each
+_LINEARISATIONS, _STEPS = 6, 100  # at most, and primal and dual steps of each
 _SETTLED = 0.02  # median change, in deviations, that ends them
 _LONGEST = 0.7  # change of x, of a linearisation
 _PRIMAL = np.float32(0.5)  # length of a primal step
