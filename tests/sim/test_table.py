@@ -69,6 +69,16 @@ def test_spoiled_gradient_echoes_of_instants_are_those_of_graphs(shape):
     assert facts["tissues"] == 32
 
 
+def test_the_signal_goes_where_it_is_asked_for(tmp_path):
+    """Into a memory-mapped file too, coil by coil."""
+    line, voxels = spoiled(), row_of_voxels(4)
+    voxels = replace(voxels, shape="sinc", position=0.01 * torch.eye(4, 3).double())
+    wanted, _ = simulate_table(line, voxels)
+    file = np.memmap(tmp_path / "signal", np.complex64, "w+", shape=tuple(wanted.shape))
+    simulate_table(line, voxels, out=file)
+    np.testing.assert_allclose(np.fromfile(tmp_path / "signal", np.complex64).reshape(wanted.shape), wanted, atol=1e-6)
+
+
 def test_a_period_is_found_and_repeated():
     line = spoiled(800)
     plan = repeated(line)
