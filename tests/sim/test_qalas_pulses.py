@@ -21,8 +21,10 @@ from pulsetwin.sim.signal_models.qalas_timing import QalasTiming
 from pulsetwin.sim.signal_models.spline_table import SplineTable
 from pulsetwin.sim.timeline_from_seq import as_seq_file, timeline_from_seq
 from tests.sequences.bloch import relaxed
+from tests.sim.plain_graph import first_excitations
 
-TISSUES = {"white": (0.85, 0.07, 0.7e-9), "grey": (1.35, 0.085, 0.8e-9), "fluid": (4.0, 1.8, 3e-9)}
+TISSUES = {"white": (0.85, 0.07, 0.7e-9), "grey": (1.35, 0.085, 0.8e-9)}
+FLUID = (4.0, 1.8, 3e-9)
 
 
 def sequence(**settings):
@@ -126,6 +128,19 @@ def test_pulses_must_be_where_the_timing_says(played):
     early = QalasTiming(0.0, 0.1, 0.86, 0.01, (0.11, 0.9, 1.91, 2.81, 3.71), 127, 5.8e-3, (0.07,) * 5, 4.5)
     with pytest.raises(ProtocolError, match="inversion: no pulse between"):
         calibrate(seq, early)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("b1", [0.8, 1.0, 1.2])
+@pytest.mark.parametrize("tissue", [*TISSUES.values(), FLUID])
+def test_signals_are_those_of_a_plain_phase_graph(tissue, b1):
+    """With diffusion, within 0.3 % of the largest contrast; isochromats would be too noisy in fluid."""
+    seq = sequence(dummies=4)
+    timing = QalasTiming.from_definitions(as_seq_file(seq).definitions)
+    found = first_excitations(seq, tissue, b1, 127)[-5:]
+    t1, t2, field = (torch.tensor(value, dtype=torch.float64) for value in (*tissue[:2], b1))
+    model = signals(timing, t1, t2, b1=field, pulses=calibrate(seq)).numpy()
+    assert np.abs(found - model).max() < 3e-3 * np.abs(model).max()
 
 
 @pytest.mark.slow
