@@ -11,6 +11,7 @@ from pulsetwin.errors import ProtocolError
 from pulsetwin.sequences.events import NONE, Array
 from pulsetwin.sequences.gradients import moment_at
 from pulsetwin.sequences.seqfile import ADC, GX, GZ, RF, SeqFile
+from pulsetwin.sim.bloch_mcconnell.coarse import coarser
 from pulsetwin.sim.bloch_mcconnell.pool_model import PoolModel, check_field
 from pulsetwin.sim.bloch_mcconnell.program import CRUSH, RECORD, RESET, Program
 from pulsetwin.sim.bloch_mcconnell.reuse import joined
@@ -103,8 +104,8 @@ def compile_seq(
     """Return the program of a sequence.
 
     ``physical`` plays what the file says: phases in double precision, ``exp(i (phase + 2 pi f t))`` from the pulse's
-    start, pulses on their raster, all time that passes; transverse magnetisation is gone before a pulse if gradients
-    have dephased it by a cycle in 2 cm since the pulse before.
+    start, pulses on their raster (see `coarse.coarser`), all time that passes; transverse magnetisation is gone before
+    a pulse if gradients have dephased it by a cycle in 2 cm since the pulse before.
 
     ``pulseq_cest`` plays what Pulseq-CEST's simulation makes of it: the frame turns in every pulse by whole degrees and
     never back, pulses are thinned out, no time passes in a block with samples, and transverse magnetisation is gone
@@ -191,7 +192,7 @@ def _walk_physical(seq: SeqFile, model: PoolModel, path: _Path, rules: _Rules) -
         passed = 0.0
         if row != NONE:
             if row not in known:
-                known[row] = exact_steps(seq, row)
+                known[row] = coarser(exact_steps(seq, row), model)
             steps = known[row]
             before = _moment(seq, block, seq.rf.delay[row] + seq.rf.center[row])
             path.wait(seq.rf.delay[row])
