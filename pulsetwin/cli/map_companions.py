@@ -59,7 +59,9 @@ def map_z_spectrum(options: argparse.Namespace) -> int:
     return _map(options, "Z-spectrum", mapping, chosen, b0=options.b0)
 
 
-def of_scan(images: Images, definitions: dict[str, Any], seq: str | None, progress: Progress) -> Mapped | None:
+def of_scan(
+    images: Images, definitions: dict[str, Any], seq: str | None, timings: dict[str, float], progress: Progress
+) -> Mapped | None:
     """Return the maps of a scan of this package's WASABI, saturation recovery or multi-echo; None of any other."""
     name = str(definitions.get("Name"))
     if seq is None or len(images.values) < _LEAST.get(name, len(images.values) + 1):
@@ -68,10 +70,11 @@ def of_scan(images: Images, definitions: dict[str, Any], seq: str | None, progre
     from pulsetwin.recon.multi_echo import map_t2 as echoes
     from pulsetwin.sequences.seqfile import read_seq
 
-    if name == "multi_echo":
-        return Mapped("T2", echoes(images, definitions, progress=progress), {})
-    method, mapping = {"wasabi": ("WASABI", _wasabi), "saturation_recovery": ("T1", _t1)}[name]
-    return Mapped(method, mapping(images, read_seq(seq), progress), {})
+    with timed(timings, "map"):
+        if name == "multi_echo":
+            return Mapped("T2", echoes(images, definitions, progress=progress), {})
+        method, mapping = {"wasabi": ("WASABI", _wasabi), "saturation_recovery": ("T1", _t1)}[name]
+        return Mapped(method, mapping(images, read_seq(seq), progress), {})
 
 
 def _wasabi(images: Images, seq: SeqFile, progress: Progress) -> Maps:

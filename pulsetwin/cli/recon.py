@@ -97,12 +97,12 @@ def _mapped(raw: RawData, images: Images, options: argparse.Namespace, timings: 
         raise ProtocolError(f"{asked[0]} is for maps of a QALAS, and none is made of this scan: leave it out")
     if options.map_method == "none":
         return None
+    if not is_b1_scan(said):
+        return of_scan(images, said, options.seq, timings, bar())
     from pulsetwin.export.maps_output import Mapped
 
     with timed(timings, "map"):
-        if is_b1_scan(said):
-            return Mapped("B1", map_b1(images, said), {})
-        return of_scan(images, said, options.seq, bar())
+        return Mapped("B1", map_b1(images, said), {})
 
 
 def _inputs(options: argparse.Namespace) -> dict[str, Path]:
