@@ -423,6 +423,14 @@ def test_recon_of_a_qalas_makes_maps(capsys, tmp_path, monkeypatch, sequences):
     assert "region   like white matter" in output.out
     assert "No B1 map" in output.err
     assert "like grey matter" in (out / "report.html").read_text()
+    network = new_network("fast", timing, (0.7, 1.0))
+    save_network(tmp_path / "n.pt", network)
+    assert cli.main(recon(tmp_path, *options, "--maps", "ssl", "--network", str(tmp_path / "n.pt"), "--force")) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    digest = hashlib.sha256((tmp_path / "n.pt").read_bytes()).hexdigest()
+    assert summary["inputs"]["network"]["sha256"] == digest
+    found = nibabel.load(out / "maps/IE.nii.gz").get_fdata()
+    assert found[found > 0].min() >= 0.7
     assert cli.main(recon(tmp_path, "--maps", "none", "--method", "fft", "--force")) == 0
     assert not (out / "maps/T1.nii.gz").exists()
 
