@@ -87,7 +87,9 @@ def voxels(images: Images, positive: int | None = None) -> Voxels:
         raise ProtocolError("no voxel to map: the images are empty or not finite; give images with signal")
     data = values[:, where].T
     if not np.iscomplexobj(data):
-        return Voxels(data.astype(np.float64), bool((data < 0).any()), where, images.affine)
+        data = data.astype(np.float64)
+        signed = bool((data < -_DIM * bright).any())  # resampled magnitudes may be a little below 0
+        return Voxels(data, signed, where, images.affine)
     if positive is None:
         return Voxels(np.abs(data).astype(np.float64), False, where, images.affine)
     data = data.astype(np.complex128)

@@ -187,6 +187,32 @@ def test_signs_and_values_of_the_twin(tmp_path, shift, b1):
     assert maps["B1"].values.item() == pytest.approx(b1, abs=0.01)
 
 
+def test_a_wasabiti_is_told_by_its_name(tmp_path):
+    seq = played(tmp_path)
+    said = {**seq.definitions, "seq_id_string": "WASABITI_3T", "Trec": tuple(np.linspace(0.2, 4, 32))}
+    pulse = Pulse(42.576 * 3.7, 5e-3, np.linspace(-2, 2, 31) * said["FREQ"])
+    (b1, shift), t1 = random_fields(20), np.linspace(0.5, 2.5, 20)
+    z = (1 - np.exp(-np.array(said["Trec"][1:]) / t1[:, None])) * bloch(b1, shift, pulse, t1=1e9, t2=1e9)
+    scan = images(700 * np.hstack((np.ones((20, 1)), np.abs(z))))
+    maps = map_wasabi(scan, dataclasses.replace(seq, definitions=said))
+    assert maps["T1"].valid.all()
+    assert maps["T1"].values.ravel() == pytest.approx(t1, rel=1e-4)
+    assert maps["B1"].values.ravel() == pytest.approx(b1, rel=1e-4)
+    with pytest.raises(ProtocolError, match="Trec has 2 times for 32 offsets"):
+        map_wasabi(scan, dataclasses.replace(seq, definitions={**said, "Trec": (1.0, 2.0)}))
+
+
+def test_resampled_magnitudes_are_not_taken_as_signed(tmp_path):
+    seq = played(tmp_path)
+    pulse = Pulse(42.576 * 3.7, 5e-3, np.linspace(-2, 2, 31) * seq.definitions["FREQ"])
+    b1, shift = random_fields(20)
+    z = np.abs(bloch(b1, shift, pulse, t1=1e9, t2=1e9))
+    z[:, ::7] -= 0.01
+    maps = map_wasabi(images(np.hstack((np.ones((20, 1)), z))), seq)
+    assert (z < 0).any()
+    assert maps["B1"].values.ravel() == pytest.approx(b1, abs=0.03)
+
+
 def test_voxels_that_tell_nothing_are_not_valid(tmp_path):
     seq = played(tmp_path)
     rng = np.random.default_rng(0)
