@@ -56,12 +56,8 @@ def fit_exponential(
     scaled = data / np.where(scale > 0, scale, 1)[:, None]
     found = _fit(scaled, times, span, offset, progress, what)
     for turned in () if signed else _crossings(scaled, times):
-        other = _fit(turned, times, span, offset, progress, f"{what}, signs")
-        better = other.misfit < found.misfit
-        for name in ("values", "deviation", "misfit"):
-            getattr(found, name)[..., better] = getattr(other, name)[..., better]
-    unit = np.stack((scale, np.ones_like(scale), scale))[:unknowns]
-    return Fitted(found.values * unit, found.deviation * unit, found.misfit * scale**2)
+        found = found.improved(_fit(turned, times, span, offset, progress, f"{what}, signs"))
+    return found.scaled(np.stack((scale, np.ones_like(scale), scale))[:unknowns], scale)
 
 
 def _fit(

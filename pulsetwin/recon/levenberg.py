@@ -41,6 +41,20 @@ class Fitted:
     deviation: np.ndarray
     misfit: np.ndarray
 
+    def scaled(self, parameters: np.ndarray, data: np.ndarray) -> Fitted:
+        """Return them in other units: factors of the parameters ``[parameter, voxel]`` and of the data ``[voxel]``."""
+        return Fitted(self.values * parameters, self.deviation * parameters, self.misfit * data**2)
+
+    def improved(self, other: Fitted, rows: np.ndarray | slice = slice(None)) -> Fitted:
+        """Return a copy with the estimates of `other`, which are of the voxels `rows`, where their misfit is less."""
+        better = other.misfit < self.misfit[rows]
+        chosen = {}
+        for name in ("values", "deviation", "misfit"):
+            mine, theirs = getattr(self, name).copy(), getattr(other, name)
+            mine[..., rows] = np.where(better, theirs, mine[..., rows])
+            chosen[name] = mine
+        return Fitted(**chosen)
+
 
 def levenberg(
     model: Model,

@@ -32,7 +32,7 @@ _REACH = 0.1  # of a step in v and s, of 1 / tp
 _T1_REACH = 0.5  # of a step in ln T1
 _RIVAL = 4.0  # by what factor the squares that a rival leaves may exceed those of the best
 _MOST = 20.0  # of c and d, relative to the largest value of a voxel
-_BLOCK = 1024
+_SCORES = 1 << 23  # at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,7 @@ def fit_wasabi(data: np.ndarray, pulse: Pulse, *, signed: bool = False, progress
     low, high = np.array([RANGE[0], pulse.offsets.min(), 0, 0]), np.array([RANGE[1], pulse.offsets.max(), _MOST, _MOST])
     reach = np.array([*_reach(pulse), np.inf, np.inf])
     found = _best(_wasabi(pulse, signed), scaled, starts, left, (low, high, reach), progress)
-    unit = np.stack((np.ones_like(scale), np.ones_like(scale), scale, scale))
-    return Fitted(found.values * unit, found.deviation * unit, found.misfit * scale**2)
+    return found.scaled(np.stack((np.ones_like(scale), np.ones_like(scale), scale, scale)), scale)
 
 
 def fit_wasabiti(
@@ -122,8 +121,8 @@ def fit_wasabiti(
     progress
         Called with voxels done, their number and what is done.
     """
-    low, high = max(_SHORTEST * recovery.max(), T1_RANGE[0]), T1_RANGE[1]
-    shift, b1, t1 = _grid(pulse, np.geomspace(low, high, _T1S))
+    shortest = max(_SHORTEST * float(recovery.max()), T1_RANGE[0])
+    shift, b1, t1 = _grid(pulse, np.geomspace(shortest, T1_RANGE[1], _T1S))
     curves = (1 - np.exp(-recovery / t1[:, None])) * (1 - 2 * _turned(b1, shift, pulse)[0])
     curves = curves if signed else np.abs(curves)
     half = 0.5 * np.einsum("ci,ci->c", curves, curves)
@@ -170,8 +169,9 @@ def _rivals(
     ones = np.ones((len(data), 1), np.float32)
     shifts = np.unique(shift)
     each, result = len(shift) // len(shifts), np.zeros((2, 2, len(data)))
-    for first in range(0, len(data), _BLOCK):
-        rows = slice(first, first + _BLOCK)
+    block = max(_SCORES // len(shift), 1)
+    for first in range(0, len(data), block):
+        rows = slice(first, first + block)
         scores = (np.hstack((data[rows], ones[rows]), dtype=np.float32) @ transposed).reshape(-1, len(shifts), each)
         within = scores.argmax(2)
         scores = np.take_along_axis(scores, within[..., None], 2)[..., 0]
@@ -192,10 +192,7 @@ def _best(
     found = levenberg(model, data, starts[0], *bounds, reach=reach, progress=progress, what="B0 and B1")
     rows = np.nonzero(left[1] < _RIVAL * left[0])[0]
     other = levenberg(model, data[rows], starts[1][:, rows], *bounds, reach=reach, progress=progress, what="B0 again")
-    better = other.misfit < found.misfit[rows]
-    for name in ("values", "deviation", "misfit"):
-        getattr(found, name)[..., rows[better]] = getattr(other, name)[..., better]
-    return found
+    return found.improved(other, rows)
 
 
 def _wasabi(pulse: Pulse, signed: bool) -> Model:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.linalg import expm
 
 from pulsetwin.errors import ProtocolError, ShapeError
@@ -36,7 +37,8 @@ def bloch(b1, shift, pulse: Pulse, *, t1: float, t2: float, z: float = 1.0) -> n
     generator[..., 0, 1], generator[..., 1, 0], generator[..., 2, 3] = away, -away, 1 / t1
     generator[..., 1, 2] = 2 * math.pi * np.asarray(b1)[..., None] * pulse.nutation
     generator[..., 2, 1] = -generator[..., 1, 2]
-    return (expm(generator * pulse.duration) @ [0, 0, z, 1])[..., 2]
+    propagator = torch.linalg.matrix_exp(torch.from_numpy(generator * pulse.duration)).numpy()
+    return (propagator @ [0, 0, z, 1])[..., 2]
 
 
 def random_fields(count: int, seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -49,6 +51,10 @@ def test_the_probability_is_that_of_blochs_equations_and_its_derivatives_those_o
     over, by_nutation, by_offset = turned(np.array(170.0), away, PULSE.duration)
     z = bloch(170 / PULSE.nutation, 21.0, PULSE, t1=1e9, t2=1e9)
     assert np.allclose(z, 1 - 2 * over, atol=1e-7)
+    tissue, turn = bloch(1.1, 21.0, PULSE, t1=0.9, t2=0.06), 2 * math.pi * 1.1 * PULSE.nutation
+    for k, offset in enumerate(2 * math.pi * (21.0 - PULSE.offsets)):
+        rates = [[-1 / 0.06, offset, 0, 0], [-offset, -1 / 0.06, turn, 0], [0, -turn, -1 / 0.9, 1 / 0.9], [0] * 4]
+        assert tissue[k] == pytest.approx((expm(np.array(rates) * PULSE.duration) @ [0, 0, 1, 1])[2], abs=1e-12)
     step = 1e-4
     for slope, one, other in ((by_nutation, step, 0), (by_offset, 0, step)):
         ahead, behind = (turned(np.array(170 + k * one), away + k * other, PULSE.duration)[0] for k in (1, -1))

@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from scipy.interpolate import CubicSpline
-from scipy.linalg import expm
 from scipy.optimize import least_squares
 
 from pulsetwin.errors import ProtocolError, ShapeError
@@ -37,7 +37,8 @@ def exchange(shift=0.0, fraction: float = 1e-3, rate: float = 50.0, pool: float 
         generator[..., y, z], generator[..., z, y] = nutation, -nutation
     generator[..., [0, 1, 2], [3, 4, 5]], generator[..., [3, 4, 5], [0, 1, 2]] = rate, back
     generator[..., 2, 6], generator[..., 5, 6] = r1, r1 * fraction
-    return (expm(2.0 * generator) @ [0, 0, 1, 0, 0, fraction, 1])[..., 2]
+    propagator = torch.linalg.matrix_exp(torch.from_numpy(2.0 * generator)).numpy()
+    return (propagator @ [0, 0, 1, 0, 0, fraction, 1])[..., 2]
 
 
 def lines(count: int) -> np.ndarray:
