@@ -3,93 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from pulsetwin.errors import ProtocolError
+from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.sequences.events import NONE, Array
 from pulsetwin.sequences.gradients import moment_at
 from pulsetwin.sequences.seqfile import ADC, GX, GZ, RF, SeqFile
 from pulsetwin.sim.bloch_mcconnell.coarse import coarser
+from pulsetwin.sim.bloch_mcconnell.path import Path
 from pulsetwin.sim.bloch_mcconnell.pool_model import PoolModel, check_field
-from pulsetwin.sim.bloch_mcconnell.program import CRUSH, RECORD, RESET, Program
-from pulsetwin.sim.bloch_mcconnell.reuse import joined
+from pulsetwin.sim.bloch_mcconnell.program import Program
 from pulsetwin.sim.bloch_mcconnell.steps import Steps, exact_steps, sampled_steps
 
 MODES = ("physical", "pulseq_cest")
 _SPOILING = 50.0  # 1/m: a cycle of phase in 2 cm, which no voxel that is measured reaches
-_TIME = 12  # decimals of durations [s]
-_ANGLE = 12  # decimals of turns [rad]
-
-
-@dataclass(slots=True)
-class _Path:
-    """What is written down so far; `phase` is the last pulse's, `frame` how far its frame is from the carrier [rad]."""
-
-    chains: dict[tuple[object, ...], int] = field(default_factory=dict)
-    steps: list[tuple[Array, Array, Array, Array]] = field(default_factory=list)
-    maps: list[int] = field(default_factory=list)
-    turns: list[float] = field(default_factory=list)
-    records: list[tuple[float, int]] = field(default_factory=list)
-    waiting: float = 0.0
-    phase: float = 0.0
-    frame: float = 0.0
-    coherent: bool = False
-
-    def wait(self, time: float) -> None:
-        """Let magnetisation precess freely."""
-        self.waiting += time
-
-    def settle(self) -> None:
-        """Write down the free precession that is waited for."""
-        time = round(self.waiting, _TIME)
-        if time > 0:
-            one = np.zeros(1)
-            self._add(("free", time), (one, one, np.array([time]), one), 0.0)
-        self.waiting = 0.0
-
-    def pulse(self, frequency: float, phase: float, steps: Steps) -> None:
-        """Play a pulse; `phase` is that of its start in the frame of the carrier."""
-        self.settle()
-        if not len(steps.duration):
-            return
-        begins = phase - self.frame
-        turn = begins + steps.phase[0] - self.phase if self.coherent else 0.0
-        turns = -np.diff(steps.phase, prepend=steps.phase[0])
-        key = (frequency, *(part.tobytes() for part in (steps.amplitude, steps.phase, steps.duration)))
-        played = (np.full(len(turns), frequency), steps.amplitude, steps.duration, turns)
-        self._add(key, played, -turn)
-        self.phase, self.coherent = begins + float(steps.phase[-1]), True
-
-    def crush(self) -> None:
-        """Take away the transverse magnetisation."""
-        self.settle()
-        if self.coherent:
-            self._append(CRUSH)
-        self.coherent = False
-
-    def record(self, block: int) -> None:
-        """Measure."""
-        self.settle()
-        self._append(RECORD)
-        self.records.append((self.phase + self.frame, block))
-
-    def reset(self) -> None:
-        """Begin anew."""
-        self.waiting = 0.0
-        self._append(RESET)
-        self.coherent = False
-
-    def _append(self, number: int, turn: float = 0.0) -> None:
-        self.maps.append(number)
-        self.turns.append(_turn(turn))
-
-    def _add(self, key: tuple[object, ...], steps: tuple[Array, Array, Array, Array], turn: float) -> None:
-        if key not in self.chains:
-            self.chains[key] = len(self.chains) + 1
-            self.steps.append(steps)
-        self._append(self.chains[key], turn)
+_ORIGIN = np.zeros((1, 3))
 
 
 def compile_seq(
@@ -100,6 +29,7 @@ def compile_seq(
     reset: bool | None = None,
     spoiled: bool = False,
     at_excitations: bool = False,
+    isochromats: Array | None = None,
 ) -> Program:
     """Return the program of a sequence.
 
@@ -128,35 +58,45 @@ def compile_seq(
     at_excitations
         Whether records are made at the ends of pulses with samples before the next one, instead of at each block with
         samples.
+    isochromats
+        Positions [m], ``[isochromat, 3]``, whose magnetisation gradients dephase and whose mean is recorded, instead of
+        the ideal spoiling of ``physical``. Gradients act between pulses, and on both sides of a pulse's centre.
 
     Raises
     ------
     ProtocolError
-        If the mode is unknown or nothing is measured.
+        If the mode is unknown, has no isochromats, or nothing is measured.
+    ShapeError
+        If `isochromats` has another shape.
     MismatchError
         If the fields disagree.
     """
     if mode not in MODES:
         raise ProtocolError(f"mode = {mode!r}: give one of {', '.join(MODES)}")
+    if isochromats is not None and mode != "physical":
+        raise ProtocolError(f"mode = {mode!r} spoils as Pulseq-CEST does: leave out isochromats")
+    positions = _ORIGIN if isochromats is None else np.asarray(isochromats, np.float64)
+    if positions.ndim != 2 or positions.shape[1] != 3 or not len(positions):
+        raise ShapeError(f"isochromats {positions.shape}: give positions in m, [isochromat, 3]")
     check_field(seq, model)
-    path = _Path()
-    walk = _walk_physical if mode == "physical" else _walk_literal
-    walk(seq, model, path, _Rules(seq, model.reset if reset is None else reset, spoiled, at_excitations))
+    path = Path()
+    rules = _Rules(seq, model.reset if reset is None else reset, spoiled, at_excitations, isochromats is not None)
+    (_walk_physical if mode == "physical" else _walk_literal)(seq, model, path, rules)
     if not path.records:
         raise ProtocolError(f"{seq.path}: nothing is measured: no block has samples")
-    return _program(mode, path)
+    return path.program(mode, positions)
 
 
 class _Rules:
     """When to record, reset and spoil."""
 
-    def __init__(self, seq: SeqFile, reset: bool, spoiled: bool, at_excitations: bool) -> None:
+    def __init__(self, seq: SeqFile, reset: bool, spoiled: bool, at_excitations: bool, dephased: bool) -> None:
         pulse, sampled = seq.events[:, RF] != NONE, seq.events[:, ADC] != NONE
         number = np.cumsum(pulse)
         followed = np.isin(number, number[sampled]) & pulse
         self.excites = followed if at_excitations else np.zeros(len(seq), bool)
         self.samples = np.zeros(len(seq), bool) if at_excitations else sampled
-        self.reset = reset
+        self.reset, self.dephased = reset, dephased
         self.spoils = np.zeros(len(seq), bool)
         if spoiled:
             self.spoils = _readout_pulses(seq, number, sampled)
@@ -180,7 +120,7 @@ def _readout_pulses(seq: SeqFile, number: Array, sampled: Array) -> Array:
     return result
 
 
-def _walk_physical(seq: SeqFile, model: PoolModel, path: _Path, rules: _Rules) -> None:
+def _walk_physical(seq: SeqFile, model: PoolModel, path: Path, rules: _Rules) -> None:
     larmor = model.gamma * model.b0 / (2 * math.pi)
     frequency = seq.rf.freq + 1e-6 * larmor * seq.rf.freq_ppm
     phase = seq.rf.phase + 1e-6 * larmor * seq.rf.phase_ppm
@@ -196,7 +136,9 @@ def _walk_physical(seq: SeqFile, model: PoolModel, path: _Path, rules: _Rules) -
             steps = known[row]
             before = _moment(seq, block, seq.rf.delay[row] + seq.rf.center[row])
             path.wait(seq.rf.delay[row])
-            if rules.spoils[block] or np.any(np.abs(moment + before) > _SPOILING):
+            if rules.dephased:
+                path.dephase(moment + before)
+            if rules.spoils[block] or (not rules.dephased and np.any(np.abs(moment + before) > _SPOILING)):
                 path.crush()
             path.pulse(frequency[row], phase[row], steps)
             path.frame += 2 * math.pi * math.fmod(frequency[row] * steps.length, 1.0)
@@ -206,6 +148,9 @@ def _walk_physical(seq: SeqFile, model: PoolModel, path: _Path, rules: _Rules) -
         if rules.samples[block]:
             path.wait(seq.adc.delay[adc] - passed)
             passed = seq.adc.delay[adc]
+            if rules.dephased:
+                path.dephase(moment)
+                moment = np.zeros(3)
             path.record(block)
             if rules.reset:
                 path.reset()
@@ -223,7 +168,7 @@ def _moment(seq: SeqFile, block: int, time: float) -> Array:
     return moment_at(seq.gradients, events, np.full((3, 1), time))[:, 0]
 
 
-def _walk_literal(seq: SeqFile, model: PoolModel, path: _Path, rules: _Rules) -> None:
+def _walk_literal(seq: SeqFile, model: PoolModel, path: Path, rules: _Rules) -> None:
     degrees = 0
     known: dict[int, Steps] = {}
     for block in range(len(seq)):
@@ -249,18 +194,3 @@ def _walk_literal(seq: SeqFile, model: PoolModel, path: _Path, rules: _Rules) ->
         path.wait(seq.block_duration[block] - passed)
         if row == NONE and np.all(seq.events[block, GX : GZ + 1] != NONE):
             path.crush()
-
-
-def _turn(angle: float) -> float:
-    """Return an angle from -pi to pi, rounded so that equal ones are the same number."""
-    return round(math.remainder(angle, 2 * math.pi), _ANGLE)
-
-
-def _program(mode: str, path: _Path) -> Program:
-    frequency, amplitude, duration, turn = (np.concatenate(part) for part in zip(*path.steps, strict=True))
-    chain = np.concatenate(([0], np.cumsum([len(steps[0]) for steps in path.steps])))
-    turns, blocks = zip(*path.records, strict=True)
-    reused = joined(np.array(path.maps), np.array(path.turns), len(path.steps) + 1)
-    return Program(
-        mode, frequency, amplitude, duration, turn, chain, *reused, np.array(turns), np.array(blocks)
-    )  # fmt: skip

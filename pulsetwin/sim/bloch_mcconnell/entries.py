@@ -127,8 +127,8 @@ def _play(
     out = np.zeros((groups, program.records, 3, 1 + len(wanted), LANES))
     code, turns, slots = plan
     play_lanes(
-        code, turns, steps, program.chain, slots, 1 + len(model.free), len(model.semisolid), ppm, model.scale,
-        _lanes(padded), _lanes(absorbed), wanted, out,
+        code, turns, steps, program.chain, program.dephasing, slots, 1 + len(model.free), len(model.semisolid), ppm,
+        model.scale, _lanes(padded), _lanes(absorbed), wanted, out,
     )  # fmt: skip
     x, y, z = out.transpose(2, 0, 4, 1, 3).reshape(3, groups * LANES, program.records, -1)[:, :count]
     return z if observe == "z" else (x + 1j * y) * np.exp(1j * program.record_turn)[:, None]

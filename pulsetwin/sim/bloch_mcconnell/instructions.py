@@ -6,14 +6,14 @@ import numpy as np
 
 from pulsetwin.sequences.events import Array
 from pulsetwin.sim.bloch_mcconnell import kernel
-from pulsetwin.sim.bloch_mcconnell.program import CRUSH, RECORD, RESET, Program
+from pulsetwin.sim.bloch_mcconnell.program import CRUSH, DEPHASE, RECORD, RESET, Program
 
 
 def schedule(program: Program) -> tuple[Array, Array, int]:
     """Return instructions, int64 ``[instruction, 4]``, the turn of each [rad], and the number of slots for maps.
 
-    An instruction is an operation, the slot of the map it makes or applies or the number of the record it fills, and
-    what it is made of: a chain, or the slots of two maps.
+    An instruction is an operation; the slot of the map it makes or applies, or the number of its record or dephasing;
+    and what it is made of: a chain, or the slots of two maps.
     """
     orders: list[tuple[int, int, int, int, float]] = []
     made: set[int] = set()
@@ -24,6 +24,8 @@ def schedule(program: Program) -> tuple[Array, Array, int]:
             records += 1
         elif number in (RESET, CRUSH):
             orders.append((kernel.RESET if number == RESET else kernel.CRUSH, 0, 0, 0, 0.0))
+        elif number <= DEPHASE:
+            orders.append((kernel.DEPHASE, DEPHASE - number, 0, 0, 0.0))
         else:
             _make(number, program, made, orders)
             orders.append((kernel.APPLY, number, 0, 0, turn))
@@ -63,7 +65,8 @@ def _placed(orders: list[tuple[int, int, int, int, float]]) -> tuple[Array, Arra
             most = max(most, slot[made] + 1)
         if operation == kernel.PRODUCT:
             first, second = slot[first], slot[second]
-        code[at] = operation, made if operation == kernel.RECORD else slot.get(made, 0), first, second
+        kept = operation in (kernel.RECORD, kernel.DEPHASE)
+        code[at] = operation, made if kept else slot.get(made, 0), first, second
         free += [slot.pop(number) for number in set(_maps(order)) if used[number] == at]
     return code, np.array([order[4] for order in orders]), most
 

@@ -14,14 +14,16 @@ import numpy as np
 
 from pulsetwin.sim.bloch_mcconnell.lanes import INNER, JIT, LANES, apply, exponential, multiply, turn
 
-CHAIN, PRODUCT, CRUSHER, APPLY, CRUSH, RECORD, RESET = range(7)
+CHAIN, PRODUCT, CRUSHER, APPLY, CRUSH, DEPHASE, RECORD, RESET = range(8)
 WATER_VALUES, POOL_VALUES = 4, 5
 _SCRATCH = 7
 _STEP = 1e-30
 
 
 @numba.njit(**JIT)
-def play_lanes(code, turns, steps, chain, slots, pools, semisolid, ppm, scale, values, absorbed, wanted, out):
+def play_lanes(
+    code, turns, steps, chain, dephasing, slots, pools, semisolid, ppm, scale, values, absorbed, wanted, out
+):
     """Play instructions for groups of entries.
 
     Parameters
@@ -34,6 +36,8 @@ def play_lanes(code, turns, steps, chain, slots, pools, semisolid, ppm, scale, v
         float64 ``[step, 5]``.
     chain
         First step of each chain, int64 ``[chain + 1]``.
+    dephasing
+        Turns of isochromats [rad], float64 ``[kind, isochromat]``.
     slots
         Number of maps that are held at a time.
     pools, semisolid
@@ -55,7 +59,8 @@ def play_lanes(code, turns, steps, chain, slots, pools, semisolid, ppm, scale, v
     m, parts = 3 * pools + semisolid + 1, 1 + len(wanted)
     maps, work = np.zeros((slots, parts, m * m * LANES)), np.zeros((_SCRATCH, parts, m * m * LANES))
     tissue, initial = np.zeros((parts, m * m * LANES)), np.zeros((parts, m * LANES))
-    now, then = np.zeros((parts, m * LANES)), np.zeros((parts, m * LANES))
+    count = dephasing.shape[1]
+    now, then = np.zeros((count, parts, m * LANES)), np.zeros((count, parts, m * LANES))
     for group in range(len(values)):
         here, rates = values[group], absorbed[group]
         _fill_tissue(tissue, initial, here, wanted, pools, scale, m)
@@ -73,17 +78,32 @@ def play_lanes(code, turns, steps, chain, slots, pools, semisolid, ppm, scale, v
             elif operation == CRUSHER:
                 _crusher(maps[slot], pools, m)
             elif operation == APPLY:
-                turn(now, turns[number], pools, 1)
-                apply(then, maps[slot], now, m)
+                for i in range(count):
+                    turn(now[i], turns[number], pools, 1)
+                    apply(then[i], maps[slot], now[i], m)
                 now, then = then, now
             elif operation == CRUSH:
-                now[:, : 2 * pools * LANES] = 0.0
+                now[:, :, : 2 * pools * LANES] = 0.0
+            elif operation == DEPHASE:
+                for i in range(count):
+                    turn(now[i], dephasing[slot, i], pools, 1)
             elif operation == RECORD:
-                for axis in range(3):
-                    at = axis * pools * LANES
-                    out[group, slot, axis] = now[:, at : at + LANES]
+                _record(out[group, slot], now, pools)
             else:
                 now[:] = initial
+
+
+@numba.njit(**INNER)
+def _record(out, now, pools):
+    """Set `out` to x, y, z of water, the mean over isochromats."""
+    for axis in range(3):
+        at = axis * pools * LANES
+        for p in range(out.shape[1]):
+            for lane in range(LANES):
+                total = 0.0
+                for i in range(len(now)):
+                    total += now[i, p, at + lane]
+                out[axis, p, lane] = total / len(now)
 
 
 @numba.njit(**INNER)

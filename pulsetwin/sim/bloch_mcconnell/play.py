@@ -30,6 +30,7 @@ def simulate(
     observe: str = "z",
     reset: bool | None = None,
     spoiled: bool = False,
+    isochromats: Array | None = None,
 ) -> Tensor:
     """Return the magnetisation of water at each block with samples.
 
@@ -43,7 +44,7 @@ def simulate(
         Values in place of the model's: ``t1``, ``t2`` [s], ``b0_shift`` [ppm], ``b1``, and ``<pool>.fraction``,
         ``.exchange_rate`` [1/s], ``.shift`` [ppm], ``.t1``, ``.t2`` [s]. They are broadcast to ``[...]``; the result is
         differentiable in each once; on devices other than the CPU, any number of times.
-    mode, reset, spoiled
+    mode, reset, spoiled, isochromats
         As of `compile_seq`.
     observe
         ``z`` for the signed longitudinal magnetisation, ``transverse`` for ``x + i y`` in the frame of the carrier.
@@ -62,7 +63,8 @@ def simulate(
     ShapeError
         If the parameters cannot be broadcast together.
     """
-    return play(compile_seq(seq, model, mode=mode, reset=reset, spoiled=spoiled), model, parameters, observe=observe)
+    program = compile_seq(seq, model, mode=mode, reset=reset, spoiled=spoiled, isochromats=isochromats)
+    return play(program, model, parameters, observe=observe)
 
 
 def excited(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pulsetwin.sequences.events import Array
 
-RECORD, RESET = -1, -2
+RECORD, RESET, DEPHASE = -1, -2, -3
 CRUSH = 0
 
 
@@ -36,9 +36,12 @@ class Program:
     product_turn
         Turn between them [rad], float64 ``[product]``.
     path
-        Maps in order of play, or `RECORD` or `RESET` in their place, int64 ``[event]``.
+        Maps in order of play, or in their place `RECORD`, `RESET`, or `DEPHASE` less the row of `dephasing`, int64
+        ``[event]``.
     path_turn
         Turn before each of them [rad], float64 ``[event]``.
+    dephasing
+        Turns of isochromats by gradients [rad], float64 ``[kind, isochromat]``. A record is the mean over isochromats.
     record_turn
         Turn from the frame of a record to that of the carrier [rad], float64 ``[record]``.
     record_block
@@ -55,6 +58,7 @@ class Program:
     product_turn: Array
     path: Array
     path_turn: Array
+    dephasing: Array
     record_turn: Array
     record_block: Array
 

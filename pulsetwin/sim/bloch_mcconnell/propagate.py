@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from pulsetwin.sim.bloch_mcconnell.generators import Values, generators
 from pulsetwin.sim.bloch_mcconnell.pool_model import PoolModel
-from pulsetwin.sim.bloch_mcconnell.program import RECORD, RESET, Program
+from pulsetwin.sim.bloch_mcconnell.program import DEPHASE, RECORD, RESET, Program
 
 _ELEMENTS = 2**25  # of propagators at a time
 
@@ -37,13 +35,15 @@ def propagate(program: Program, model: PoolModel, values: Values, observe: str) 
 def _play(values: Values, program: Program, model: PoolModel, observe: str) -> Tensor:
     maps = _maps(values, program, model)
     initial = _initial(values, model)
-    now, seen = initial, []
+    now, seen = initial.expand(-1, -1, program.dephasing.shape[1]), []
     pools = 1 + len(model.free)
     for number, turn in zip(program.path.tolist(), program.path_turn.tolist(), strict=True):
         if number == RECORD:
-            seen.append(now[:, [0, pools, 2 * pools], 0])
+            seen.append(now[:, [0, pools, 2 * pools]].mean(-1))
         elif number == RESET:
-            now = initial
+            now = initial.expand_as(now)
+        elif number <= DEPHASE:
+            now = _turned(now, torch.as_tensor(program.dephasing[DEPHASE - number], device=now.device), pools)
         else:
             now = maps[number] @ _turned(now, turn, pools)
     x, y, z = torch.stack(seen, -1).unbind(1)
@@ -83,10 +83,11 @@ def _maps(values: Values, program: Program, model: PoolModel) -> list[Tensor]:
     return maps
 
 
-def _turned(state: Tensor, turn: float, pools: int) -> Tensor:
+def _turned(state: Tensor, turn: float | Tensor, pools: int) -> Tensor:
     """Return magnetisation or a map, ``[entry, size + 1, column]``, turned about z by ``exp(i turn)``."""
-    if not turn:
+    if isinstance(turn, float) and turn == 0:
         return state
-    c, s = math.cos(turn), math.sin(turn)
+    angle = torch.as_tensor(turn, dtype=state.dtype, device=state.device)
+    c, s = angle.cos(), angle.sin()
     x, y = state[:, :pools], state[:, pools : 2 * pools]
     return torch.cat((c * x - s * y, s * x + c * y, state[:, 2 * pools :]), 1)

@@ -82,6 +82,17 @@ def test_as_tensor_operations(protocol, mode, observe, lineshape):
             np.testing.assert_allclose(ours * table, relative, rtol=0, atol=1e-9)
 
 
+def test_isochromats_as_tensor_operations(protocol):
+    model = PoolModel(1.2, 0.08, (Pool("amide", 2e-3, 60, 3.5, 1.0, 0.05),), 2.8936, reset=False)
+    positions = np.random.default_rng(4).uniform(-1e-4, 1e-4, (5, 3))
+    program = compile_seq(protocol, model, isochromats=positions)
+    assert program.dephasing.shape[1] == 5
+    values = with_defaults(model, {"t1": torch.tensor([1.2, 1.3], dtype=torch.float64)})
+    got = play_entries(program, model, ["t1"], np.array([[1.2], [1.3]]), observe="transverse")
+    expected = propagate(program, model, values, "transverse").numpy()
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-11)
+
+
 def test_what_is_refused(protocol):
     model = PoolModel(1.2, 0.08, (), 2.8936)
     program = compile_seq(protocol, model)

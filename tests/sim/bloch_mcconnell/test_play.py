@@ -195,6 +195,29 @@ def test_spoiling(tmp_path):
     assert z(three, mode="pulseq_cest") == pytest.approx(0, abs=1e-3)
 
 
+def test_isochromats_are_dephased_by_gradients(tmp_path):
+    """90 degrees, a turn by 2 pi k z and 90 degrees about the same axis leave -cos(2 pi k z) of z."""
+    tip, area, quiet = pulse(250.0, 1e-3), 100.0, model_of(t1=1e4, t2=1e4)
+    gradient = (pp.make_trapezoid("z", area=area, duration=4e-3, system=SCANNER.opts),)
+    seq = played(tmp_path, tip, gradient, tip, SAMPLES)
+    place = np.linspace(-4e-3, 5e-3, 7)
+    each = [simulate(seq, quiet, isochromats=np.array([[0.01, 0, z]]))[0].item() for z in place]
+    np.testing.assert_allclose(each, -np.cos(2 * math.pi * area * place), rtol=0, atol=1e-4)
+    positions = np.stack((0 * place, 0 * place, place), 1)
+    assert simulate(seq, quiet, isochromats=positions)[0].item() == pytest.approx(np.mean(each), abs=1e-12)
+
+
+def test_strong_gradients_spoil_isochromats_ideally(tmp_path):
+    """But for echoes, which T2 ends here."""
+    three = tuple(pp.make_trapezoid(axis, area=2000, duration=5e-3, system=SCANNER.opts) for axis in "xyz")
+    blocks = [pulse(120.0, 1e-3, phase=n**2) for n in range(6)]
+    seq = played(tmp_path, *(part for block in blocks for part in (block, three, delay(0.1))), SAMPLES)
+    model = model_of(AMIDE, t2=0.01)
+    positions = np.random.default_rng(0).uniform(-2.5e-3, 2.5e-3, (400, 3))
+    simulated, ideal = simulate(seq, model, isochromats=positions), simulate(seq, model)
+    np.testing.assert_allclose(simulated.numpy(), ideal.numpy(), rtol=0, atol=1e-5)
+
+
 def test_excitations_carry_magnetisation_through_the_scan(tmp_path):
     """A train of spoiled excitations by 15 degrees after an inversion, in closed form."""
     angle, spacing, t1 = math.radians(15), 20e-3, 0.9
@@ -233,6 +256,10 @@ def test_what_is_refused(tmp_path):
         simulate(seq, model_of(), {"t1": torch.ones(2), "t2": torch.ones(3)})
     with pytest.raises(ProtocolError, match="give one of physical, pulseq_cest"):
         simulate(seq, model_of(), mode="literal")
+    with pytest.raises(ProtocolError, match="leave out isochromats"):
+        simulate(seq, model_of(), mode="pulseq_cest", isochromats=np.zeros((1, 3)))
+    with pytest.raises(ShapeError, match=r"isochromats \(3,\)"):
+        simulate(seq, model_of(), isochromats=np.zeros(3))
     with pytest.raises(ProtocolError, match="nothing is measured"):
         simulate(played(tmp_path, pulse(100.0, 1e-3)), model_of())
     seq.definitions["B0"] = 7.0
