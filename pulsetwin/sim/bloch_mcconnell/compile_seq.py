@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,10 +15,11 @@ from pulsetwin.sim.bloch_mcconnell.coarse import coarser
 from pulsetwin.sim.bloch_mcconnell.path import Path
 from pulsetwin.sim.bloch_mcconnell.pool_model import PoolModel, check_field
 from pulsetwin.sim.bloch_mcconnell.program import Program
-from pulsetwin.sim.bloch_mcconnell.steps import Steps, exact_steps, sampled_steps
+from pulsetwin.sim.bloch_mcconnell.steps import exact_steps, sampled_steps
 
 MODES = ("physical", "pulseq_cest")
 _SPOILING = 50.0  # 1/m: a cycle of phase in 2 cm, which no voxel that is measured reaches
+_OVERLAP = 1e-9  # s
 _ORIGIN = np.zeros((1, 3))
 
 
@@ -57,7 +59,7 @@ def compile_seq(
         amplitude and frequency as such a pulse.
     at_excitations
         Whether records are made at the ends of pulses with samples before the next one, instead of at each block with
-        samples.
+        samples; they are not followed by the initial magnetisation.
     isochromats
         Positions [m], ``[isochromat, 3]``, whose magnetisation gradients dephase and whose mean is recorded, instead of
         the ideal spoiling of ``physical``. Gradients act between pulses, and on both sides of a pulse's centre.
@@ -80,26 +82,37 @@ def compile_seq(
         raise ShapeError(f"isochromats {positions.shape}: give positions in m, [isochromat, 3]")
     check_field(seq, model)
     path = Path()
-    rules = _Rules(seq, model.reset if reset is None else reset, spoiled, at_excitations, isochromats is not None)
+    rules = _rules(seq, model.reset if reset is None else reset, spoiled, at_excitations, isochromats is not None)
     (_walk_physical if mode == "physical" else _walk_literal)(seq, model, path, rules)
     if not path.records:
         raise ProtocolError(f"{seq.path}: nothing is measured: no block has samples")
     return path.program(mode, positions)
 
 
+@dataclass(frozen=True, slots=True)
 class _Rules:
-    """When to record, reset and spoil."""
+    """When to record and to spoil.
 
-    def __init__(self, seq: SeqFile, reset: bool, spoiled: bool, at_excitations: bool, dephased: bool) -> None:
-        pulse, sampled = seq.events[:, RF] != NONE, seq.events[:, ADC] != NONE
-        number = np.cumsum(pulse)
-        followed = np.isin(number, number[sampled]) & pulse
-        self.excites = followed if at_excitations else np.zeros(len(seq), bool)
-        self.samples = np.zeros(len(seq), bool) if at_excitations else sampled
-        self.reset, self.dephased = reset, dephased
-        self.spoils = np.zeros(len(seq), bool)
-        if spoiled:
-            self.spoils = _readout_pulses(seq, number, sampled)
+    Blocks whose pulse a record follows (`excites`), with a record (`samples`), whose pulse transverse magnetisation does
+    not reach (`spoils`), bool ``[block]``; whether each record is followed by the initial magnetisation (`reset`); and
+    whether gradients act on isochromats (`dephased`).
+    """
+
+    excites: Array
+    samples: Array
+    spoils: Array
+    reset: bool
+    dephased: bool
+
+
+def _rules(seq: SeqFile, reset: bool, spoiled: bool, at_excitations: bool, dephased: bool) -> _Rules:
+    pulse, sampled = seq.events[:, RF] != NONE, seq.events[:, ADC] != NONE
+    number, never = np.cumsum(pulse), np.zeros(len(seq), bool)
+    followed = np.isin(number, number[sampled]) & pulse
+    spoils = _readout_pulses(seq, number, sampled) if spoiled else never
+    if at_excitations:
+        return _Rules(followed, never, spoils, False, dephased)
+    return _Rules(never, sampled, spoils, reset, dephased)
 
 
 def _readout_pulses(seq: SeqFile, number: Array, sampled: Array) -> Array:
@@ -120,57 +133,69 @@ def _readout_pulses(seq: SeqFile, number: Array, sampled: Array) -> Array:
     return result
 
 
+def _tuned(seq: SeqFile, model: PoolModel) -> tuple[Array, Array]:
+    """Return frequency [Hz] and phase [rad] of each RF event in the model's field."""
+    megahertz = 1e-6 * model.gamma * model.b0 / (2 * math.pi)
+    return seq.rf.freq + megahertz * seq.rf.freq_ppm, seq.rf.phase + megahertz * seq.rf.phase_ppm
+
+
 def _walk_physical(seq: SeqFile, model: PoolModel, path: Path, rules: _Rules) -> None:
-    larmor = model.gamma * model.b0 / (2 * math.pi)
-    frequency = seq.rf.freq + 1e-6 * larmor * seq.rf.freq_ppm
-    phase = seq.rf.phase + 1e-6 * larmor * seq.rf.phase_ppm
-    moment = np.zeros(3)
-    known: dict[int, Steps] = {}
+    frequency, phase = _tuned(seq, model)
+    rotation, moment, known = seq.rotation, np.zeros(3), {}
     for block in range(len(seq)):
-        row, adc = seq.events[block, RF], seq.events[block, ADC]
-        whole = _moment(seq, block, math.inf)
-        passed = 0.0
+        row, adc, passed, before = seq.events[block, RF], seq.events[block, ADC], 0.0, np.zeros(3)
         if row != NONE:
             if row not in known:
                 known[row] = coarser(exact_steps(seq, row), model)
-            steps = known[row]
-            before = _moment(seq, block, seq.rf.delay[row] + seq.rf.center[row])
+            before = _moment(seq, block, rotation, seq.rf.delay[row] + seq.rf.center[row])
             path.wait(seq.rf.delay[row])
-            if rules.dephased:
-                path.dephase(moment + before)
-            if rules.spoils[block] or (not rules.dephased and np.any(np.abs(moment + before) > _SPOILING)):
-                path.crush()
-            path.pulse(frequency[row], phase[row], steps)
-            path.frame += 2 * math.pi * math.fmod(frequency[row] * steps.length, 1.0)
-            passed, moment, whole = seq.rf.delay[row] + steps.length, np.zeros(3), whole - before
+            _spoil(path, moment + before, rules.spoils[block], rules.dephased)
+            path.pulse(frequency[row], phase[row], known[row])
+            path.frame += 2 * math.pi * math.fmod(frequency[row] * known[row].length, 1.0)
+            passed, moment = seq.rf.delay[row] + known[row].length, np.zeros(3)
             if rules.excites[block]:
                 path.record(block)
         if rules.samples[block]:
+            if seq.adc.delay[adc] < passed - _OVERLAP:
+                raise ProtocolError(f"{seq.path}: block {seq.number[block]} has samples during its pulse")
             path.wait(seq.adc.delay[adc] - passed)
             passed = seq.adc.delay[adc]
             if rules.dephased:
-                path.dephase(moment)
-                moment = np.zeros(3)
+                until = _moment(seq, block, rotation, passed)
+                path.dephase(moment + until - before)
+                moment, before = np.zeros(3), until
             path.record(block)
             if rules.reset:
                 path.reset()
         path.wait(seq.block_duration[block] - passed)
-        moment = moment + whole
+        moment = moment + _moment(seq, block, rotation, math.inf) - before
 
 
-def _moment(seq: SeqFile, block: int, time: float) -> Array:
+def _spoil(path: Path, moment: Array, gone: bool, dephased: bool) -> None:
+    """Do to transverse magnetisation what a gradient moment [1/m] does, or take it away."""
+    if dephased:
+        path.dephase(moment)
+    elif np.any(np.abs(moment) > _SPOILING):
+        gone = True
+    if gone:
+        path.crush()
+
+
+def _moment(seq: SeqFile, block: int, rotation: Array, time: float) -> Array:
     """Return the gradients' integral from the block's start to a `time` in it [1/m], ``[3]``."""
     events = seq.events[block, GX : GZ + 1]
     if np.all(events == NONE):
         return np.zeros(3)
     if math.isinf(time):
-        return np.append(seq.gradients.area, 0.0)[events]
-    return moment_at(seq.gradients, events, np.full((3, 1), time))[:, 0]
+        moment = np.append(seq.gradients.area, 0.0)[events]
+    else:
+        moment = moment_at(seq.gradients, events, np.full((3, 1), time))[:, 0]
+    return moment if rotation[block] == NONE else seq.extensions.rotations[rotation[block]] @ moment
 
 
 def _walk_literal(seq: SeqFile, model: PoolModel, path: Path, rules: _Rules) -> None:
-    degrees = 0
-    known: dict[int, Steps] = {}
+    frequency, phase = _tuned(seq, model)
+    degrees, known = 0, {}
     for block in range(len(seq)):
         row, passed = seq.events[block, RF], 0.0
         if rules.samples[block]:
@@ -185,8 +210,8 @@ def _walk_literal(seq: SeqFile, model: PoolModel, path: Path, rules: _Rules) -> 
             path.wait(seq.rf.delay[row])
             if rules.spoils[block]:
                 path.crush()
-            path.pulse(seq.rf.freq[row], seq.rf.phase[row], steps)
-            degrees += int(math.fmod(int(360 * steps.length * seq.rf.freq[row]), 360))
+            path.pulse(frequency[row], phase[row], steps)
+            degrees += int(math.fmod(int(360 * steps.length * frequency[row]), 360))
             path.frame = math.radians(degrees)
             passed = seq.rf.delay[row] + steps.length
             if rules.excites[block]:
