@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +28,7 @@ _LINESHAPES = {
 _REMEDY = "see docs/explanation/bloch-mcconnell.md for the keys of a pool model"
 
 
-def read_pools(path: str | Path) -> PoolModel:
+def read_pools(path: str | Path, others: Collection[str] = ()) -> PoolModel:
     """Read a pool model.
 
     Keys and units are those of Pulseq-CEST: `water_pool` with `f`, `t1`, `t2` [s]; `cest_pool` with such a table for
@@ -36,13 +36,22 @@ def read_pools(path: str | Path) -> PoolModel:
     `lineshape`; `b0` [T], `gamma` [rad/s/uT], `b0_inhom` [ppm], `rel_b1`, `reset_init_mag`, `scale`,
     `max_pulse_samples`. Files whose name ends in ``.toml`` are TOML, all others YAML.
 
+    Parameters
+    ----------
+    path
+        The file.
+    others
+        Keys that the file may hold for others, and that are left to them.
+
     Raises
     ------
     FileError
         If the file cannot be read, or a key is missing, unknown or no number in range; it is named.
     """
     path = Path(path)
-    table = _known(path, "", _parsed(path), _MODEL)
+    held = parsed(path)
+    own = {key: value for key, value in held.items() if key not in others} if isinstance(held, dict) else held
+    table = _known(path, "", own, _MODEL)
     water = _known(path, "water_pool", table["water_pool"], _WATER)
     if _number(path, "water_pool.f", water["f"]) != 1:
         raise FileError(path, f"water_pool.f = {water['f']} where fractions are relative to water", "divide all by it")
@@ -59,8 +68,8 @@ def read_pools(path: str | Path) -> PoolModel:
     )  # fmt: skip
 
 
-def _parsed(path: Path) -> Any:
-    """Return what a file holds."""
+def parsed(path: Path) -> Any:
+    """Return what a TOML or YAML file holds, raising a `FileError` if it is neither."""
     try:
         text = path.read_text("utf-8")
         return tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
