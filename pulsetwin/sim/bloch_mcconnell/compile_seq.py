@@ -93,8 +93,8 @@ def compile_seq(
 class _Rules:
     """When to record and to spoil.
 
-    Blocks whose pulse a record follows (`excites`), with a record (`samples`), whose pulse transverse magnetisation does
-    not reach (`spoils`), bool ``[block]``; whether each record is followed by the initial magnetisation (`reset`); and
+    Blocks whose pulse a record follows (`excites`), with a record (`samples`), whose pulse no transverse magnetisation
+    reaches (`spoils`), bool ``[block]``; whether each record is followed by the initial magnetisation (`reset`); and
     whether gradients act on isochromats (`dephased`).
     """
 
