@@ -11,9 +11,9 @@ import torch
 
 from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.sequences.events import Array
+from pulsetwin.sim.bloch_mcconnell.blocks import LANES
 from pulsetwin.sim.bloch_mcconnell.instructions import schedule
 from pulsetwin.sim.bloch_mcconnell.kernel import play_lanes
-from pulsetwin.sim.bloch_mcconnell.lanes import LANES
 from pulsetwin.sim.bloch_mcconnell.lineshapes import absorption
 from pulsetwin.sim.bloch_mcconnell.pool_model import PoolModel
 from pulsetwin.sim.bloch_mcconnell.program import Program

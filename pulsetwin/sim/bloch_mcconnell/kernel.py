@@ -12,7 +12,8 @@ import math
 import numba
 import numpy as np
 
-from pulsetwin.sim.bloch_mcconnell.lanes import INNER, JIT, LANES, apply, exponential, multiply, turn
+from pulsetwin.sim.bloch_mcconnell.blocks import LANES
+from pulsetwin.sim.bloch_mcconnell.lanes import INNER, JIT, apply, exponential, multiply, turn
 
 CHAIN, PRODUCT, CRUSHER, APPLY, CRUSH, DEPHASE, RECORD, RESET = range(8)
 WATER_VALUES, POOL_VALUES = 4, 5

@@ -8,16 +8,11 @@ matrix ``[1 + derivative, m * m * LANES]``, of which the first is the value.
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import llvmlite.ir as ir
 import numba
 import numpy as np
-from numba.core import cgutils, types
-from numba.extending import intrinsic
 
-LANES = 8
-"""Entries that are computed together."""
+from pulsetwin.sim.bloch_mcconnell.blocks import LANES, block
 
 JIT = {"cache": True, "nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 INNER = {**JIT, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -25,69 +20,50 @@ INNER = {**JIT, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _TERMS = np.array([1 / math.factorial(k) for k in range(17)])
 _LARGEST = np.array([0.0, 0.0059, 0.037, 0.25, 0.7])
 """Norms up to which 4, 8, 12 and 16 terms of the exponential series have an error of 1e-17 of the norm."""
-
-
-@intrinsic
-def dot(
-    typingctx: Any, out: Any, to: Any, left: Any, row: Any, right: Any, column: Any, count: Any, stride: Any, add: Any
-) -> Any:
-    """Set ``out[to + l] = sum_k left[row + k LANES + l] right[column + k stride + l]``, ``k < count``, for each lane.
-
-    Where `add` is true the sum is added to what is there. It stays in registers, which loops of the same meaning do not
-    achieve: the compiler cannot tell that the arrays do not overlap.
-    """
-    signature = types.void(out, to, left, row, right, column, count, stride, add)
-    vector = ir.VectorType(ir.DoubleType(), LANES)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        out, to, left, row, right, column, count, stride, add = arguments
-        kinds, zero = signature.args, ir.Constant(vector, [0.0] * LANES)
-
-        def place(array: Any, kind: Any, index: Any) -> Any:
-            data = context.make_array(kind)(context, builder, array).data
-            return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
-
-        def load(array: Any, kind: Any, start: Any, step: Any, k: Any) -> Any:
-            return builder.load(place(array, kind, builder.add(start, builder.mul(k, step))), align=8)
-
-        target = place(out, kinds[0], to)
-        there = builder.select(builder.trunc(add, ir.IntType(1)), builder.load(target, align=8), zero)
-        total = cgutils.alloca_once_value(builder, zero)
-        builder.store(there, total)
-        with cgutils.for_range(builder, count) as loop:
-            a = load(left, kinds[2], row, ir.Constant(count.type, LANES), loop.index)
-            b = load(right, kinds[4], column, stride, loop.index)
-            term = builder.fmul(a, b, flags=("contract",))
-            builder.store(builder.fadd(builder.load(total), term, flags=("contract",)), total)
-        builder.store(builder.load(total), target, align=8)
-        return context.get_dummy_value()
-
-    return signature, generate
+_one, _two, _row_pair, _four = block(1, 1), block(1, 2), block(2, 1), block(2, 2)
 
 
 @numba.njit(**JIT)
 def multiply(out, left, right, m):
     """Set the dual matrix `out` to ``left @ right``."""
-    width, last = m * LANES, (m - 1) * m * LANES
-    for term in range(2 * len(out) - 1):  # one call of `dot` compiles in a fraction of the time of three
+    last = (m - 1) * m * LANES
+    for term in range(2 * len(out) - 1):  # in a loop, so that the product is compiled once
         p, add = (term + 1) // 2, term > 0 and term % 2 == 0
         a, b = (left[0], right[p]) if add else (left[p], right[0])
-        if not add:
-            out[p, last:] = 0.0
-        for i in range(m):
-            for j in range(0 if i < m - 1 else i, m):
-                rows = m if j == m - 1 else m - 1
-                dot(out[p], i * width + j * LANES, a, i * width, b, j * LANES, rows, width, add)
+        _multiply(out[p], a, b, m, add)
+    out[:, last:] = 0.0
+    out[0, -LANES:] = left[0, -LANES:] * right[0, -LANES:]
+
+
+@numba.njit(**INNER)
+def _multiply(out, left, right, m, add):
+    """Set all rows of `out` but the last to those of ``left @ right``, or add these."""
+    w = m * LANES
+    for i in range(0, m - 1, 2):
+        for j in range(0, m, 2):
+            to, row, column = i * w + j * LANES, i * w, j * LANES
+            if i < m - 2 and j < m - 1:
+                _four(out, to, w, left, row, w, right, column, w, m, add)
+            elif i < m - 2:
+                _row_pair(out, to, w, left, row, w, right, column, w, m, add)
+            elif j < m - 1:
+                _two(out, to, w, left, row, w, right, column, w, m, add)
+            else:
+                _one(out, to, w, left, row, w, right, column, w, m, add)
 
 
 @numba.njit(**JIT)
 def apply(out, left, vector, m):
     """Set the dual vector `out`, ``[1 + derivative, m * LANES]``, to ``left @ vector``."""
+    w = m * LANES
     for term in range(2 * len(out) - 1):
         p, add = (term + 1) // 2, term > 0 and term % 2 == 0
         a, b = (left[0], vector[p]) if add else (left[p], vector[0])
-        for i in range(m):
-            dot(out[p], i * LANES, a, i * m * LANES, b, 0, m, LANES, add)
+        for i in range(0, m, 2):
+            if i < m - 1:
+                _row_pair(out[p], i * LANES, LANES, a, i * w, w, b, 0, LANES, m, add)
+            else:
+                _one(out[p], i * LANES, LANES, a, i * w, w, b, 0, LANES, m, add)
 
 
 @numba.njit(**INNER)
@@ -122,9 +98,9 @@ def exponential(out, generator, time, work, m):
     first = 4 * (blocks - 1)
     _polynomial(one, generator, square, cube, first, m)
     _add_multiple(one, _TERMS[first + 4], fourth)
-    for block in range(blocks - 2, -1, -1):
+    for number in range(blocks - 2, -1, -1):
         multiply(other, fourth, one, m)
-        _polynomial(one, generator, square, cube, 4 * block, m)
+        _polynomial(one, generator, square, cube, 4 * number, m)
         _add_multiple(one, 1.0, other)
     for _ in range(squarings):
         multiply(other, one, one, m)

@@ -8,9 +8,10 @@ import torch
 from scipy.linalg import expm
 
 from pulsetwin.errors import ProtocolError, ShapeError
+from pulsetwin.sim.bloch_mcconnell.blocks import LANES
 from pulsetwin.sim.bloch_mcconnell.compile_seq import MODES, compile_seq
 from pulsetwin.sim.bloch_mcconnell.entries import OBSERVED, differentiate_entries, play_entries
-from pulsetwin.sim.bloch_mcconnell.lanes import LANES, exponential, multiply
+from pulsetwin.sim.bloch_mcconnell.lanes import exponential, multiply
 from pulsetwin.sim.bloch_mcconnell.play import with_defaults
 from pulsetwin.sim.bloch_mcconnell.pool_model import Pool, PoolModel
 from pulsetwin.sim.bloch_mcconnell.propagate import propagate
