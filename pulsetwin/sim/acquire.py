@@ -25,6 +25,7 @@ from pulsetwin.sim.acquire_settings import (
 )
 from pulsetwin.sim.coil_array import with_coils
 from pulsetwin.sim.engines import choose_engine, play
+from pulsetwin.sim.exchange_signal import simulate_exchange
 from pulsetwin.sim.phantom import Phantom, Voxels
 from pulsetwin.sim.phantoms import phantom_by_name
 from pulsetwin.sim.timeline_from_seq import as_seq_file, timeline_from_seq
@@ -81,7 +82,7 @@ def acquire(
         How much later than the `.seq` says the gradients along the scanner's x, y, z play, relative to pulses and
         receiver [s], each less than 1 ms. The trajectory of the raw data remains that of the `.seq`.
     engine
-        ``auto``, ``graphs``, ``isochromats`` or ``table``, see `choose_engine`.
+        ``auto``, ``graphs``, ``isochromats``, ``table`` or ``exchange``, see `choose_engine`.
     tol
         Relative error allowed to the graphs, all states are kept if None, and to the table of tissues, 1e-3 if None.
         Not with isochromats.
@@ -121,7 +122,10 @@ def acquire(
     voxels = along_gradients(phantom.voxels())
     choice = choose_engine(timeline, phantom, voxels, engine)
     spread = {"spins": _SPINS if spins is None else spins, "seed": seed}
-    signal, facts = play(timeline, voxels, choice, tol=tol, **spread, progress=progress)
+    if choice.engine == "exchange":
+        signal, facts = simulate_exchange(seq, timeline, voxels, field, progress)
+    else:
+        signal, facts = play(timeline, voxels, choice, tol=tol, **spread, progress=progress)
     groups = _groups(played, signal.numpy(), with_noise=snr is not None)
     noise = None
     if snr is not None:
@@ -147,7 +151,7 @@ def _notes(idle: list[str], left_out: int, facts: dict[str, Any]) -> list[str]:
         notes.append(f"{left_out} readouts labelled as noise were left out: there is no noise without snr")
     if (share := facts.get("magnetisation_left_out", 0)) > _LEFT_OUT:
         notes.append(f"the graph leaves out states of up to {100 * share:.1f} % of the magnetisation after a pulse")
-    if "tissues" in facts and (error := facts["estimated_error"]) > facts["tolerance"]:
+    if "tolerance" in facts and (error := facts["estimated_error"]) > facts["tolerance"]:
         notes.append(
             f"between its {facts['tissues']} tissues, the table errs by up to {100 * error:.1f} % of the signal"
         )

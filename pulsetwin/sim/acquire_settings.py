@@ -47,12 +47,13 @@ def check_settings(
 
 def without_effect(engine: str, tol: float | None, spins: int | None) -> list[str]:
     """Return what was asked for of the other engine."""
-    given = {"isochromats": ("tol", tol, "graphs")}
-    given |= dict.fromkeys(("graphs", "table"), ("spins", spins, "isochromats"))
-    if engine not in given or given[engine][1] is None:
-        return []
-    name, value, acts = given[engine]
-    return [f"{name} {value:g} acts on {acts} only, and the engine is {engine}"]
+    idle = {"tol": ("isochromats", "exchange"), "spins": ("graphs", "table", "exchange")}
+    acts = {"tol": (tol, "graphs"), "spins": (spins, "isochromats")}
+    return [
+        f"{name} {value:g} acts on {on} only, and the engine is {engine}"
+        for name, (value, on) in acts.items()
+        if value is not None and engine in idle[name]
+    ]
 
 
 def check_receiver_delay(seq: SeqFile, delay: float) -> None:

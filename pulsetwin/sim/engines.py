@@ -19,7 +19,7 @@ from pulsetwin.sim.pulse_rotations import PulseRotations, instant_rotation, puls
 from pulsetwin.sim.table import simulate_table, table_obstacle
 from pulsetwin.sim.timeline import Timeline
 
-ENGINES = ("auto", "graphs", "isochromats", "table")
+ENGINES = ("auto", "graphs", "isochromats", "table", "exchange")
 _LONG = 1000  # pulses, above which a table of tissues is taken if it applies
 _STATES, _FEWEST, _MOST = 2_000_000, 64, 4096  # of all repetitions, and least and most of one
 _LOST = 0.05  # share of the magnetisation in states beyond these, above which spins are better
@@ -41,6 +41,8 @@ def choose_engine(
     timeline: Timeline, phantom: Phantom, voxels: Voxels, engine: str = "auto", most: int = _MOST
 ) -> Choice:
     """Return the engine for a sequence and a phantom.
+
+    Voxels with pools are played by Bloch-McConnell equations, see `exchange_signal.simulate_exchange`.
 
     A sequence of more than 1000 pulses is played by a table of tissues if that applies: where every repetition rewinds
     its phase encoding and no pulse plays a gradient, see `table.table_obstacle`. Otherwise:
@@ -65,8 +67,10 @@ def choose_engine(
     ProtocolError
         If a table is asked for and does not apply.
     """
-    if engine == "isochromats":
+    if engine in ("isochromats", "exchange"):
         return Choice(engine, "asked for")
+    if engine == "auto" and voxels.pools:
+        return Choice("exchange", f"voxels have {len(voxels.pools)} exchanging pools")
     if engine == "table" or (engine == "auto" and timeline.pulses > _LONG):
         obstacle = table_obstacle(timeline, voxels)
         if obstacle is None:

@@ -99,7 +99,7 @@ def simulate_table(
     basis = tissue_basis(voxel, lambda tissue: _played(timeline, plan, program, used, tissue), tol, seed)
     progress(1, 2, "tissues")
     signal = np.zeros((len(voxels.coils), timeline.samples), np.complex64) if out is None else out
-    _encode(signal, timeline, voxels, readouts, basis, columns, seen, tol)
+    encode(signal, timeline, voxels, readouts, basis, columns, seen, tol)
     progress(2, 2, "readouts")
     facts = {
         "tissues": basis.tissues, "states": int(np.diff(states.start).max()), "states_seen": len(seen),
@@ -156,7 +156,7 @@ def _played(
     return np.concatenate(parts, 1)
 
 
-def _encode(
+def encode(
     signal: NDArray[np.complex64], timeline: Timeline, voxels: Voxels, readouts: list[Readouts], basis: Basis,
     columns: list[NDArray[np.int64]], seen: NDArray[np.int64], tol: float,
 ) -> None:  # fmt: skip

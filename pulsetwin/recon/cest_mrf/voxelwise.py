@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.cluster.vq import kmeans2
+from scipy.cluster.vq import kmeans, vq
 from scipy.ndimage import minimum_filter
 
 from pulsetwin.errors import ProtocolError, ShapeError
@@ -142,9 +142,8 @@ def _typical(given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scaled = given / np.where(scale > 0, scale, 1.0)
     centres = np.unique(scaled, axis=0)
     if len(centres) > _TYPICAL:
-        centres, _ = kmeans2(scaled, _TYPICAL, minit="++", seed=0)
-    nearest = ((scaled[:, None] - centres) ** 2).sum(2).argmin(1)
-    used, nearest = np.unique(nearest, return_inverse=True)
+        centres, _ = kmeans(scaled, _TYPICAL, iter=1, seed=0)
+    used, nearest = np.unique(vq(scaled, centres)[0], return_inverse=True)
     return np.stack([given[nearest == number].mean(0) for number in range(len(used))]), nearest
 
 

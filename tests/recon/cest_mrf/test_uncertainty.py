@@ -11,7 +11,7 @@ from pulsetwin.errors import ProtocolError
 from pulsetwin.recon.cest_mrf.problem import normalised, predicted
 from pulsetwin.recon.cest_mrf.uncertainty import deviations
 from pulsetwin.recon.cest_mrf.voxelwise import voxelwise
-from tests.recon.cest_mrf.cases import FREE, NAMES, larginine, tissues
+from tests.recon.cest_mrf.fit_cases import FREE, NAMES, larginine, tissues
 
 
 def parts(truth):

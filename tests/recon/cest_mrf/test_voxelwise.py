@@ -12,7 +12,7 @@ from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.recon.cest_mrf.problem import normalised, predicted, problem_of
 from pulsetwin.recon.cest_mrf.voxelwise import voxelwise
 from pulsetwin.sim.bloch_mcconnell.pool_model import Pool, PoolModel
-from tests.recon.cest_mrf.cases import DATA, FREE, MM, NAMES, larginine, larginine_seq, tissues
+from tests.recon.cest_mrf.fit_cases import DATA, FREE, MM, NAMES, larginine, larginine_seq, tissues
 
 
 def split(truth):
