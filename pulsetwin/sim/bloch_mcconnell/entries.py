@@ -51,7 +51,7 @@ def play_entries(
     Raises
     ------
     ProtocolError
-        If a parameter or what is observed is unknown.
+        If a parameter or what is observed is unknown, a value is not finite, or a relaxation time not above 0.
     ShapeError
         If the table has not a column for each name.
     """
@@ -111,6 +111,14 @@ def _checked(
     table = np.asarray(table, np.float64)
     if table.ndim != 2 or table.shape[1] != len(names):
         raise ShapeError(f"a table {table.shape} has not a column for each of {len(names)} names")
+    for name, column in zip(names, table.T, strict=True):
+        positive = name.endswith(("t1", "t2"))
+        bad = np.nonzero(~np.isfinite(column) | (column <= 0 if positive else False))[0]
+        if len(bad):
+            needed = "a time above 0 s" if positive else "a finite number"
+            raise ProtocolError(
+                f"{name} of entry {bad[0]} is {column[bad[0]]:g}: give {needed}, or leave the entry out"
+            )
     return table
 
 

@@ -57,7 +57,7 @@ def simulate(
     Raises
     ------
     ProtocolError
-        If a parameter, the mode or what is observed is unknown, or nothing is measured.
+        If a parameter, the mode or what is observed is unknown, a value makes no sense, or nothing is measured.
     MismatchError
         If the model's field is not that of the sequence.
     ShapeError

@@ -101,5 +101,9 @@ def test_what_is_refused(protocol):
         play_entries(program, model, ["t3"], np.ones((1, 1)))
     with pytest.raises(ShapeError, match="column for each"):
         play_entries(program, model, ["t1"], np.ones((1, 2)))
+    with pytest.raises(ProtocolError, match="t1 of entry 1 is 0: give a time above 0 s"):
+        play_entries(program, model, ["t1"], np.array([[1.0], [0.0]]))
+    with pytest.raises(ProtocolError, match="b1 of entry 0 is nan: give a finite number"):
+        play_entries(program, model, ["b1"], np.array([[np.nan], [0.0]]))
     with pytest.raises(ProtocolError, match="observe"):
         play_entries(program, model, ["t1"], np.ones((1, 1)), observe="xy")
