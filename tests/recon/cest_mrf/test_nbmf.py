@@ -1,0 +1,95 @@
+"""Neural Bloch-McConnell fitting: against truth and voxelwise fits, in two steps, on a new subject, a real scan."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pulsetwin.errors import MismatchError
+from pulsetwin.recon.cest_mrf.nbmf import FURTHER, learn, nbmf
+from pulsetwin.recon.cest_mrf.problem import normalised
+from pulsetwin.recon.cest_mrf.reconstructor import told_values
+from pulsetwin.recon.cest_mrf.training import Training
+from pulsetwin.recon.cest_mrf.voxelwise import voxelwise
+from tests.recon.cest_mrf.network_cases import FOLDER, FREE, MM, NAMES, larginine, scan
+
+SHORT = Training(steps=120, batch=256)
+
+
+@pytest.fixture(scope="module")
+def first():
+    data, given, truth = scan(1000, seed=4)
+    return learn(data, larginine(), FREE, given, training=SHORT), data, given, truth
+
+
+def error(found, truth):
+    """Return the root mean square of relative errors, by name."""
+    return {name: np.sqrt(np.mean((found[name] / truth[name] - 1) ** 2)) for name in truth}
+
+
+def test_learns_without_any_truth_what_a_voxelwise_fit_finds(first):
+    network, data, given, truth = first
+    some = slice(0, 300)
+    data, given, truth = data[some], *({name: one[some] for name, one in values.items()} for values in (given, truth))
+    found = nbmf(data, larginine(), FREE, given, reconstructor=network)
+    fit = voxelwise(data, larginine(), FREE, given, starts=1)
+    assert found.misfit.mean() < 1.15 * fit.misfit.mean()
+    for name in NAMES:
+        assert error(found.values, truth)[name] < 1.25 * error(fit.values, truth)[name]
+        assert FREE[name][0] <= found.values[name].min()
+        assert found.values[name].max() <= FREE[name][1]
+
+
+def test_second_step_uses_what_the_first_one_told(first):
+    _, data, given, truth = first
+    known = given | {NAMES[0]: truth[NAMES[0]]}
+    rate = {NAMES[1]: FREE[NAMES[1]]}
+    network = learn(data, larginine(), rate, known, training=SHORT)
+    found = nbmf(data, larginine(), rate, known, reconstructor=network)
+    assert error(found.values, {NAMES[1]: truth[NAMES[1]]})[NAMES[1]] < 0.06
+    other = nbmf(data, larginine(), rate, known | {NAMES[0]: 1.2 * truth[NAMES[0]]}, reconstructor=network)
+    assert np.abs(other.values[NAMES[1]] / found.values[NAMES[1]] - 1).mean() > 0.05
+
+
+def test_maps_a_new_subject_and_learns_further_from_it_without_changing_what_was_learnt(first):
+    network, *_ = first
+    before = network.digest
+    data, given, truth = scan(300, seed=40)
+    transferred = nbmf(data, larginine(), FREE, given, reconstructor=network)
+    assert max(error(transferred.values, truth).values()) < 0.15
+    tuned = nbmf(data, larginine(), FREE, given, reconstructor=network, training=FURTHER)
+    assert tuned.misfit.mean() < transferred.misfit.mean()
+    assert network.digest == before
+
+
+def test_repeats_itself_and_depends_on_the_seed(first):
+    _, data, given, _ = first
+    tiny = Training(steps=2, batch=64)
+    one, other = (learn(data, larginine(), FREE, known, training=tiny) for known in (given, dict(given)))
+    np.testing.assert_array_equal(told_values(one, data, given), told_values(other, data, given))
+    assert one.digest == other.digest
+    assert one.digest != learn(data, larginine(), FREE, given, training=Training(2, 64, seed=1)).digest
+
+
+def test_progress_ends_with_all_voxels(first):
+    network, data, given, _ = first
+    seen = []
+    nbmf(data, larginine(), FREE, given, reconstructor=network, progress=lambda *told: seen.append(told))
+    assert seen[-1] == (1000, 1000, "residual")
+
+
+def test_other_bounds_than_those_learnt_are_refused(first):
+    network, data, given, _ = first
+    with pytest.raises(MismatchError, match="seek what it tells"):
+        nbmf(data, larginine(), {NAMES[0]: FREE[NAMES[0]]}, given, reconstructor=network, training=FURTHER)
+
+
+@pytest.mark.slow
+def test_real_scan_of_larginine_leaves_less_than_its_dictionary_and_agrees_in_exchange():
+    voxels = np.load(FOLDER / "voxels.npz")
+    free = {"t1": (2.5, 3.3), "t2": (0.6, 1.2), NAMES[0]: (10 * MM, 120 * MM), NAMES[1]: (100.0, 1400.0)}
+    data = normalised(voxels["data"].astype(float), "l2")
+    found = nbmf(data, larginine(), free, {}, training=Training(steps=800, batch=128, noise=1e-3))
+    assert found.misfit.mean() < (2 - 2 * voxels["product"]).mean()
+    assert np.corrcoef(found.values[NAMES[1]], voxels["exchange_rate"])[0, 1] > 0.97
+    assert found.values[NAMES[0]].mean() == pytest.approx(50 * MM, rel=0.08)
