@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pulsetwin.cli.files import existing, writable
+from pulsetwin.cli.map_cest import add_cest
 from pulsetwin.cli.map_companions import add_companions
 from pulsetwin.cli.map_qalas import INPUTS, METHODS, add_options, check, map_images, tell
 from pulsetwin.cli.timed import timed
@@ -103,6 +104,7 @@ def add_map(verbs: Any) -> None:
     b1.add_argument("--seq", metavar="SEQ", required=True, help="the .seq that was played")
     _add_output(b1, "NIFTI", "map to write, with a JSON file beside it")
     add_companions(methods)
+    add_cest(methods)
 
 
 def _add_output(verb: argparse.ArgumentParser, kind: str, told: str) -> None:

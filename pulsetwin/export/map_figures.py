@@ -21,7 +21,7 @@ WINDOWS = {
     "B1": (0.6, 1.4, "coolwarm"),
 }
 """Lower and upper limit, in the map's unit, and colours; others reach from 0 to what few voxels exceed."""
-_RATIOS = ("IE", "B1", "IE_std")
+_RATIOS = ("IE", "B1", "IE_std", "R2")
 _SIGNED = ("PSIR", "B0", "B0_ppm", "MTRasym", "shift", "LD_amide", "LD_noe")
 _PERCENTILE = 99.0
 _MEDIANS = 4.0  # where the window of standard deviations ends
@@ -55,7 +55,8 @@ def draw_maps(volumes: Mapping[str, Volume], *, cuts: bool = True) -> Figure:
             artist = draw_slice(axes, one.turn(shown), one, low=low, window=high, colours=colours)
         column[0].set_title(name, fontsize=10)
         bar = figure.colorbar(artist, ax=list(column), location="bottom", shrink=0.9, pad=0.02, aspect=14)
-        bar.set_label(volume.unit or ("relative" if name in _RATIOS else "arbitrary units"), fontsize=9)
+        ratio = name in _RATIOS or name.endswith("_fraction")
+        bar.set_label(volume.unit or ("relative" if ratio else "arbitrary units"), fontsize=9)
         bar.ax.tick_params(labelsize=8)
         bar.formatter.set_powerlimits((-3, 4))
         bar.locator = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10])

@@ -13,6 +13,7 @@ import numpy as np
 from pulsetwin import __version__
 from pulsetwin.atomic import atomic_folder, require_writable
 from pulsetwin.export import summary
+from pulsetwin.export.agreement_table import agreement_table
 from pulsetwin.export.bids import Names, write_dataset
 from pulsetwin.export.map_figures import draw_maps
 from pulsetwin.export.nifti import write_nifti
@@ -43,6 +44,18 @@ MEANINGS = {
     "LD_noe": "Lorentzian difference, what water and MT do not explain, at the offset of NOE",
     "offset": "to what the echoes decay, in units of the images",
     "residual": "root mean square of what the model leaves of the contrasts",
+    "R2": "part of the variance of a voxel's data that the model explains",
+    "water_T1": "longitudinal relaxation time of water",
+    "water_T2": "transverse relaxation time of water",
+}
+_OF_POOLS = {
+    "fraction": "equilibrium magnetisation, relative to that of water, of the pool",
+    "concentration": "concentration of the solute of the pool",
+    "exchange_rate": "rate of exchange to water of the pool",
+    "pH": "pH, by its calibration, from the exchange rate of the pool",
+    "shift": "chemical shift from water of the pool",
+    "t1": "longitudinal relaxation time of the pool",
+    "t2": "transverse relaxation time of the pool",
 }
 _DEVIATION = "least standard deviation that the noise allows (Cramer and Rao) of the "
 
@@ -65,6 +78,8 @@ class Mapped:
         Name to what that sequence is.
     regions
         Values in regions.
+    agreement
+        Name of each map that a reference was given for to its figures of agreement, as `recon.agreement` names them.
     """
 
     method: str
@@ -73,6 +88,7 @@ class Mapped:
     synthetic: dict[str, Volume] = field(default_factory=dict)
     sequences: dict[str, str] = field(default_factory=dict)
     regions: tuple[Region, ...] = ()
+    agreement: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def write_maps(folder: Path, mapped: Mapped, inputs: Mapping[str, Any], bids: str | None = None) -> None:
@@ -92,8 +108,7 @@ def write_maps(folder: Path, mapped: Mapped, inputs: Mapping[str, Any], bids: st
     names = Names(mapped.method, bids)
     common = _common(dict(inputs), mapped.maps, mapped.settings)
     for name, volume in mapped.maps.volumes.items():
-        base = name.removesuffix("_std")
-        told = _DEVIATION + MEANINGS[base] if name.endswith("_std") else MEANINGS.get(name, name)
+        told = _DEVIATION * name.endswith("_std") + _meaning(name.removesuffix("_std"))
         _write(folder / names.map(name), volume, {"Description": told, **common})
     valid = next(iter(mapped.maps.volumes.values()))
     mask = Volume(valid.valid, "", valid.affine, valid.valid)
@@ -213,7 +228,8 @@ def write_b1(path: str | Path, maps: Maps, inputs: Sequence[str | Path], *, forc
 
 def report_tables(mapped: Mapped) -> list[str]:
     """Return the tables of a report as HTML."""
-    return [region_table(mapped.regions, mapped.maps)] if mapped.regions else []
+    tables = [region_table(mapped.regions, mapped.maps)] if mapped.regions else []
+    return tables + ([agreement_table(mapped.agreement)] if mapped.agreement else [])
 
 
 def map_facts(mapped: Mapped) -> dict[str, Any]:
@@ -223,6 +239,7 @@ def map_facts(mapped: Mapped) -> dict[str, Any]:
         "settings": mapped.settings,
         "units": {name: volume.unit for name, volume in mapped.maps.volumes.items()},
         "regions": mapped.regions,
+        "agreement": mapped.agreement,
     }
 
 
@@ -235,6 +252,14 @@ def quality(mapped: Mapped) -> dict[str, float]:
 def written(folder: Path) -> list[str]:
     """List the files of a folder, relative to it."""
     return [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
+
+
+def _meaning(name: str) -> str:
+    """Return what a map holds; those of pools are named ``<pool>_<what>``."""
+    for what, told in _OF_POOLS.items():
+        if name not in MEANINGS and name.endswith(f"_{what}"):
+            return f"{told} {name.removesuffix(f'_{what}')}"
+    return MEANINGS.get(name, name)
 
 
 def _common(sources: Any, maps: Maps, settings: Mapping[str, Any]) -> dict[str, Any]:

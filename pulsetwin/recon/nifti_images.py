@@ -74,7 +74,12 @@ def read_relative(path: str | Path, nominal: float = 1.0) -> Volume:
 
 
 def read_shift(path: str | Path) -> Volume:
-    """Return a map of the shift of water [ppm], valid where it is finite and not exactly 0.
+    """Return a map of the shift of water [ppm]; see `read_map`."""
+    return read_map(path, "ppm")
+
+
+def read_map(path: str | Path, unit: str) -> Volume:
+    """Return a map in a `unit`, valid where it is finite and not exactly 0.
 
     Raises
     ------
@@ -84,8 +89,8 @@ def read_shift(path: str | Path) -> Volume:
     values, affine, _ = _read(Path(path))
     if len(values) != 1 or np.iscomplexobj(values):
         raise FileError(path, f"holds {len(values)} volumes of {values.dtype}", "give one real volume")
-    shift = values[0].astype(np.float64)
-    return Volume(shift, "ppm", affine, np.isfinite(shift) & (shift != 0))
+    held = values[0].astype(np.float64)
+    return Volume(held, unit, affine, np.isfinite(held) & (held != 0))
 
 
 def read_labels(path: str | Path, affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -12,6 +12,7 @@ import pytest
 import scipy.io
 
 from pulsetwin.errors import FileError, MismatchError
+from pulsetwin.recon.agreement import pearson
 from pulsetwin.recon.cest_mrf import shards
 from pulsetwin.recon.cest_mrf.by_dictionary import by_dictionary
 from pulsetwin.recon.cest_mrf.dictionary import computed, kept
@@ -19,6 +20,7 @@ from pulsetwin.recon.cest_mrf.grid import Cartesian, spaced
 from pulsetwin.recon.cest_mrf.problem import normalised, predicted, problem_of
 from pulsetwin.recon.cest_mrf.study import read_study
 from pulsetwin.sequences.seqfile import read_seq
+from pulsetwin.sim.bloch_mcconnell.pool_model import GAMMA, Pool, PoolModel
 from tests.recon.cest_mrf.cases import DATA, SEQ, STUDY
 
 LARGINE = DATA / "cest_larg_9p4t"
@@ -195,3 +197,29 @@ def test_reference_maps_where_they_have_the_commonest_relaxation_times(problem):
     assert here.sum() > 50
     for name, theirs in {"amine.fraction": "fs", "amine.exchange_rate": "ksw"}.items():
         np.testing.assert_allclose(found.values[name], reference[theirs][here], rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (DATA / "iohexol_4p7t").exists(), reason="the iohexol data are not here")
+def test_iohexol_with_known_relaxation_times(tmp_path):
+    """4.7 T, two protons at 4.3 ppm; B1 and times are those of the L-arginine schedule."""
+    folder, pool = DATA / "iohexol_4p7t", Pool("iohexol", 1e-3, 300, 4.3, 2.2, 0.04)
+    text = SEQ.read_text().replace("B0 9.4", "B0 4.7").replace("1200.65", f"{4.3e-6 * 4.7 * GAMMA / (2 * np.pi):.3f}")
+    (tmp_path / "iohexol.seq").write_text(text)
+    model = PoolModel(2.5, 0.5, (pool,), 4.7, reset=False)
+    problem = problem_of(
+        read_seq(tmp_path / "iohexol.seq"), model, mode="pulseq_cest", observe="transverse", normalisation="l2"
+    )
+    rois = scipy.io.loadmat(folder / "rois_iohexol.mat")
+    mask = sum(rois[f"ROImask{n}"] for n in (1, 2, 3)) > 0
+    images = np.rot90(scipy.io.loadmat(folder / "acquired_data_iohexol.mat")["dataToMatch"], axes=(1, 2))
+    times, reference = (scipy.io.loadmat(folder / f"{name}.mat") for name in ("t1_t2_maps_iohexol", "nn_reco_maps"))
+    grid = Cartesian({
+        "t1": spaced(2, 3.6, 0.1), "t2": spaced(0.2, 0.9, 0.05), "iohexol.exchange_rate": spaced(50, 1800, 10),
+        "iohexol.fraction": spaced(10, 100, 5) * 2 / 110e3,
+    })  # fmt: skip
+    given = {"t1": 1e-3 * times["GT_T1"][mask], "t2": 1e-3 * times["GT_T2"][mask]}
+    found = by_dictionary(normalised(images[:, mask].T.astype(float), "l2"), computed(problem, grid), given)
+    assert np.isfinite(found.misfit).all()
+    for name, theirs in {"iohexol.fraction": "fs", "iohexol.exchange_rate": "ksw"}.items():
+        assert pearson(found.values[name], reference[theirs][mask]) >= 0.93, name

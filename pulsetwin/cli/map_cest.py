@@ -1,0 +1,121 @@
+"""The method `cest` of the verb `map`: fractions and exchange rates from CEST-MRF images."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pulsetwin.cli.files import existing, writable
+from pulsetwin.cli.map_qalas import tell
+from pulsetwin.cli.timed import timed
+from pulsetwin.errors import FileError
+from pulsetwin.progress import bar
+
+if TYPE_CHECKING:
+    from pulsetwin.volume import Images, Maps, Volume
+
+METHODS = ("dictionary", "voxelwise", "network", "nbmf")
+_KNOWN = {"t1": ("t1", "s"), "t2": ("t2", "s"), "b0": ("b0_shift", "ppm"), "b1": ("b1", "")}
+"""Options that name a known map: its parameter and its unit."""
+
+
+def map_cest(options: argparse.Namespace) -> int:
+    """Map fractions, concentrations, exchange rates and pH from images of a CEST-MRF schedule."""
+    inputs = {f"images {number}": existing(name) for number, name in enumerate(options.images)}
+    roles = ("seq", "pools", *_KNOWN, "mask")
+    inputs |= {role: existing(getattr(options, role)) for role in roles if getattr(options, role)}
+    writable(options.output, inputs.values(), force=options.force)
+    if options.reference and not Path(options.reference).is_dir():
+        raise FileError(options.reference, "no such folder", "give one with maps such as amide_fraction.nii.gz")
+
+    from pulsetwin.export.maps_output import Mapped, write_mapping
+    from pulsetwin.recon.cest_mrf.maps import How
+    from pulsetwin.recon.cest_mrf.maps import map_cest as of_images
+    from pulsetwin.recon.cest_mrf.study import read_study
+    from pulsetwin.recon.nifti_images import read_labels
+    from pulsetwin.sequences.seqfile import read_seq
+
+    timings: dict[str, float] = {}
+    with timed(timings, "read"):
+        images, seq, study = _images(options.images), read_seq(options.seq), read_study(options.pools)
+        known = {name: _known(options, role, unit) for role, (name, unit) in _KNOWN.items() if getattr(options, role)}
+        grid = images.affine, images.values.shape[1:]
+        mask = read_labels(options.mask, *grid) != 0 if options.mask else None
+    how = How(options.map_method, options.dictionary, options.threads)
+    with timed(timings, "map"):
+        maps = of_images(images, seq, study, known, how, mask=mask, progress=bar())
+    settings = {"method": how.method, **study.measurement, "known": list(known)}
+    settings["grid"] = study.grid.facts() if study.grid else None
+    agreement = _agreement(maps, Path(options.reference)) if options.reference else {}
+    mapped = Mapped("CEST-MRF", maps, settings, agreement=agreement)
+    outputs = write_mapping(
+        options.output, mapped, inputs=inputs, timings=timings, protocol={}, force=options.force, progress=bar()
+    )
+    tell(Path(options.output), mapped, outputs)
+    for name, figures in agreement.items():
+        told = ", ".join(f"{one} {value:.4g}" for one, value in figures.items())
+        sys.stdout.write(f"agreement {name}: {told}\n")
+    sys.stderr.write("".join(f"warning: {warning}\n" for warning in maps.warnings))
+    return 0
+
+
+def add_cest(methods: Any) -> None:
+    """Describe the method."""
+    told = "fractions and exchange rates of pools from CEST-MRF"
+    example = "pulsetwin map cest images.nii.gz --seq protocol.seq --pools model.yaml --b1 b1.nii.gz -o out/"
+    cest: argparse.ArgumentParser = methods.add_parser(
+        "cest", help=told, description=f"{told[0].upper()}{told[1:]}.", epilog=f"example: {example}"
+    )
+    cest.set_defaults(run=map_cest, if_memory_ends="take a coarser grid, or keep the dictionary with --dictionary")
+    cest.add_argument("images", nargs="+", help="one 4D NIfTI or .mat, or the images in order of play")
+    cest.add_argument("--seq", metavar="SEQ", required=True, help="the .seq that was played")
+    cest.add_argument("--pools", metavar="YAML", required=True, help="pool model with grid, measurement and solutes")
+    for role, told in (
+        ("t1", "T1 of water [s]"), ("t2", "T2 of water [s]"), ("b0", "shift of water [ppm]"),
+        ("b1", "flip angle relative to the nominal one"), ("mask", "voxels to map"),
+    ):  # fmt: skip
+        cest.add_argument(f"--{role}", metavar="NIFTI", help=f"{told}, on the grid of the images")
+    cest.add_argument(
+        "--method", dest="map_method", choices=METHODS, default="dictionary", help="how to map (dictionary)"
+    )
+    cest.add_argument(
+        "--dictionary", metavar="HDF5", help="file that keeps the dictionary: used, or made, or completed"
+    )
+    cest.add_argument("--reference", metavar="FOLDER", help="maps of the same names, to compare with in the report")
+    cest.add_argument("--threads", type=int, default=1, metavar="N", help="threads, or processes that make a file (1)")
+    cest.add_argument("-o", "--output", required=True, metavar="FOLDER", help="folder to write")
+    cest.add_argument("--force", action="store_true", help="replace the files of an earlier run")
+
+
+def _images(names: list[str]) -> Images:
+    if len(names) == 1 and names[0].endswith(".mat"):
+        from pulsetwin.recon.cest_mrf.mat_images import read_mat
+
+        return read_mat(names[0])
+    from pulsetwin.recon.nifti_images import read_images
+
+    return read_images(names)
+
+
+def _known(options: argparse.Namespace, role: str, unit: str) -> Volume:
+    from pulsetwin.recon.nifti_images import read_map, read_relative
+
+    name = getattr(options, role)
+    return read_relative(name) if role == "b1" else read_map(name, unit)
+
+
+def _agreement(maps: Maps, folder: Path) -> dict[str, dict[str, float]]:
+    """Return the figures of the maps that the folder has references of."""
+    from pulsetwin.recon.agreement import agreement
+    from pulsetwin.recon.nifti_images import read_map
+
+    found = {}
+    for name, volume in maps.volumes.items():
+        path = folder / f"{name}.nii.gz"
+        if path.exists():
+            found[name] = agreement(volume, read_map(path, volume.unit))
+    if not found:
+        raise FileError(folder, f"holds none of {', '.join(maps.volumes)}", "name the files NAME.nii.gz")
+    return found
