@@ -64,12 +64,12 @@ def subspace_sense(
     lines: Lines,
     sensitivities: Sensitivities,
     *,
-    regularisation: float = 1e-3,
+    regularisation: float | Tensor = 1e-3,
     iterations: int = 30,
     tolerance: float = 3e-4,
     progress: Progress = silent,
 ) -> Tensor:
-    """Solve ``min_x sum_l ||y_l - (F S sum_k w_lk x_k)_l||^2 + lambda ||x||^2`` at each position along the readout.
+    """Solve ``min_x sum_l ||y_l - (F S sum_k w_lk x_k)_l||^2 + sum_k lambda_k ||x_k||^2`` at each place of the readout.
 
     Parameters
     ----------
@@ -78,7 +78,8 @@ def subspace_sense(
     sensitivities
         Of the coils.
     regularisation
-        ``lambda``, on the scale of unit sensitivities, the orthonormal Fourier transform and weights of about 1.
+        ``lambda``, one or of each coefficient, on the scale of unit sensitivities, the orthonormal Fourier transform
+        and weights of about 1.
     iterations
         Most steps of conjugate gradients.
     tolerance
@@ -107,9 +108,10 @@ def subspace_sense(
             f"lines of {lines.values.shape[1]} coils on {lines.shape} and sensitivities of {sensitivities.coils} on "
             f"{sensitivities.shape} (z, y, x): pass those of one scan"
         )
-    if not regularisation >= 0:
-        raise ProtocolError(f"regularisation {regularisation} is negative: give 0 or more")
     weights, cell = lines.weights.to(lines.values.real.dtype), lines.cell
+    costs = torch.as_tensor(regularisation, dtype=weights.dtype).expand(weights.shape[1]).contiguous()
+    if not bool((costs >= 0).all()):
+        raise ProtocolError(f"regularisation {regularisation} is negative: give 0 or more")
     kernel = _kernel(weights, cell, lines.shape)
     images = lines.values.new_zeros((weights.shape[1], *lines.shape))
 
@@ -119,7 +121,7 @@ def subspace_sense(
         maps = sensitivities.at(x)
         if bool(maps.any()):
             rhs = _combined(maps, torch.fft.ifftn(_planes(lines, weights, cell, x), dim=PLANE, norm="ortho"))
-            model = partial(_normal, maps.contiguous(), kernel, regularisation)
+            model = partial(_normal, maps.contiguous(), kernel, costs)
             solved = conjugate_gradient(model, rhs, iterations=iterations, tolerance=tolerance, batch_axes=1)
             images[..., x] = torch.fft.fftshift(solved, PLANE).movedim(0, -1)
         return x.stop - x.start
@@ -156,7 +158,7 @@ def _combined(maps: Tensor, coils: Tensor) -> Tensor:
     return torch.stack([(maps.conj() * one).sum(1) for one in coils.unbind(1)], 1)
 
 
-def _normal(maps: Tensor, kernel: Tensor, regularisation: float, image: Tensor) -> Tensor:
+def _normal(maps: Tensor, kernel: Tensor, costs: Tensor, image: Tensor) -> Tensor:
     """Apply the normal operator at some positions along x, to images ``[x, coefficient, z, y]``."""
     flat_maps, flat = maps.flatten(2).numpy(), image.contiguous().flatten(2).numpy()
     coils = image.new_empty((*image.shape[:2], maps.shape[1], *image.shape[2:]))
@@ -165,7 +167,7 @@ def _normal(maps: Tensor, kernel: Tensor, regularisation: float, image: Tensor) 
     mix(data.flatten(3).numpy(), kernel.numpy(), kernel.diagonal(0, 1, 2).any(1).numpy())
     coils = torch.fft.ifftn(data, dim=PLANE)
     result = torch.empty_like(image, memory_format=torch.contiguous_format)
-    gathered(flat_maps, coils.flatten(3).numpy(), flat, regularisation, result.flatten(2).numpy())
+    gathered(flat_maps, coils.flatten(3).numpy(), flat, costs.numpy(), result.flatten(2).numpy())
     return result
 
 

@@ -43,13 +43,13 @@ def mix(data: Array, kernel: Array, sampled: Array) -> None:
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def gathered(maps: Array, coil_images: Array, image: Array, regularisation: float, out: Array) -> None:
-    """Set ``out[x, k, r] = regularisation image[x, k, r] + sum_c conj(maps[x, c, r]) coil_images[x, k, c, r]``."""
+def gathered(maps: Array, coil_images: Array, image: Array, regularisation: Array, out: Array) -> None:
+    """Set ``out[x, k, r] = regularisation[k] image[x, k, r] + sum_c conj(maps[x, c, r]) coil_images[x, k, c, r]``."""
     columns, terms, coils, points = coil_images.shape
     for x in range(columns):
         for k in range(terms):
             for r in range(points):
-                out[x, k, r] = regularisation * image[x, k, r]
+                out[x, k, r] = regularisation[k] * image[x, k, r]
             for c in range(coils):
                 for r in range(points):
                     out[x, k, r] += np.conj(maps[x, c, r]) * coil_images[x, k, c, r]

@@ -80,7 +80,7 @@ def test_echoes_of_a_train_by_repetition(scan):
 
 def test_components_hold_what_they_say(scan):
     timing = scan[1]
-    basis, left = echo_basis(timing, 6)
+    basis, strength, left = echo_basis(timing, 6)
     rng = np.random.default_rng(4)
     t1, t2 = (torch.from_numpy(np.exp(rng.uniform(*np.log(span), 200))) for span in ((0.4, 4.5), (0.02, 0.3)))
     table = echo_signals(timing, t1, t2, torch.full_like(t1, 0.87), torch.full_like(t1, 1.07)).flatten(1)
@@ -89,7 +89,9 @@ def test_components_hold_what_they_say(scan):
     missed = torch.linalg.vector_norm(table.T - flat @ solved, dim=0) / torch.linalg.vector_norm(table, dim=1)
     assert 0 < left < 0.02
     assert float(missed.max()) < 1.2 * left
-    assert echo_basis(timing, 4)[1] > left
+    assert echo_basis(timing, 4)[2] > left
+    assert strength[0] == 1
+    assert (strength.diff() < 0).all()
 
 
 def test_volumes_are_the_first_echoes(scan):

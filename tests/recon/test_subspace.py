@@ -38,17 +38,22 @@ def written_out(lines, maps, regularisation):
     found = []
     for x in range(nx):
         model = torch.einsum("lk,lzy,czy->lckzy", lines.weights + 0j, wave, maps[..., x]).flatten(2).flatten(0, 1)
-        normal = model.mH @ model + regularisation * torch.eye(model.shape[1], dtype=model.dtype)
+        costs = torch.as_tensor(regularisation, dtype=torch.float64).expand(lines.weights.shape[1]).repeat_interleave(nz * ny)
+        normal = model.mH @ model + torch.diag(costs).to(model.dtype)
         solved = torch.linalg.solve(normal, model.mH @ lines.values[..., x].flatten())
         found.append(solved.reshape(-1, nz, ny))
     return torch.stack(found, -1)
 
 
+@pytest.mark.parametrize("each", [False, True])
 @pytest.mark.parametrize("shape", [(5, 6, 4), (1, 8, 3), (4, 1, 5)])
-def test_against_the_written_out_system(shape):
+def test_against_the_written_out_system(shape, each):
     maps, _, lines = case(shape)
-    found = subspace_sense(lines, Sensitivities(maps, shape, 0.5), regularisation=0.3, iterations=400, tolerance=1e-13)
-    truth = written_out(lines, maps, 0.3)
+    costs = torch.linspace(0.1, 0.7, lines.weights.shape[1], dtype=torch.float64) if each else 0.3
+    found = subspace_sense(
+        lines, Sensitivities(maps, shape, 0.5), regularisation=costs, iterations=600, tolerance=1e-13
+    )
+    truth = written_out(lines, maps, costs)
     assert float((found - truth).norm() / truth.norm()) < 1e-9
 
 

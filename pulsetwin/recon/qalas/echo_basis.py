@@ -47,8 +47,8 @@ def echo_signals(timing: QalasTiming, t1: Tensor, t2: Tensor, ie: Tensor, b1: Te
     return magnetisation * torch.sin(angles)[..., None]
 
 
-def echo_basis(timing: QalasTiming, components: int) -> tuple[Tensor, float]:
-    """Return the strongest components of the signals of tissues, and the largest error of one that they leave.
+def echo_basis(timing: QalasTiming, components: int) -> tuple[Tensor, Tensor, float]:
+    """Return the strongest components of the signals of tissues, how strong they are, and the largest error they leave.
 
     Tissues have T1 of 0.3 to 5 s, T2 of 15 ms to 2.5 s, inversion efficiencies of 0.6 to 1 and B1 of 0.65 to 1.35,
     each of unit signal.
@@ -64,6 +64,8 @@ def echo_basis(timing: QalasTiming, components: int) -> tuple[Tensor, float]:
     -------
     Tensor
         Float32 ``[contrast, echo, component]``, on average of unit size over the echoes.
+    Tensor
+        Root mean square of each over the tissues, relative to the first, ``[component]``.
     float
         Relative to the tissue's signal.
     """
@@ -71,8 +73,9 @@ def echo_basis(timing: QalasTiming, components: int) -> tuple[Tensor, float]:
     t1, t2, ie, b1 = grid[grid[:, 1] < grid[:, 0]].unbind(1)
     table = echo_signals(timing, t1, t2, ie, b1).flatten(1)
     table = table / torch.linalg.vector_norm(table, dim=1, keepdim=True)
-    _, _, rows = torch.linalg.svd(table.T @ table)
+    _, squares, rows = torch.linalg.svd(table.T @ table)
     basis = rows[:components].T
     left = torch.linalg.vector_norm(table - table @ basis @ basis.T, dim=1).max()
     scaled = basis * math.sqrt(timing.train_length)
-    return scaled.reshape(CONTRASTS, timing.train_length, components).float(), float(left)
+    strength = (squares[:components] / squares[0]).sqrt()
+    return scaled.reshape(CONTRASTS, timing.train_length, components).float(), strength.float(), float(left)

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.recon.qalas import kernel
-from pulsetwin.sim.signal_models.qalas import Affine, ideal_t2prep
-from pulsetwin.sim.signal_models.qalas_pulses import QalasPulses
-from pulsetwin.sim.signal_models.qalas_timing import QalasTiming
+from pulsetwin.recon.qalas.settle import SETTLED, SWEEPS, settle
+from pulsetwin.sim.signal_models.qalas_pulses import R1_RANGE, QalasPulses, r1_nodes
+from pulsetwin.sim.signal_models.qalas_timing import CONTRASTS, QalasTiming
+from pulsetwin.sim.signal_models.spline_table import SplineTable
 
 Efficiency = str | float | tuple[float, float] | np.ndarray | Callable[[Tensor, Tensor, Tensor], Tensor]
 """``"free"``, its bounds, its known value (of each voxel), or its value by T1, T2 and B1."""
@@ -27,8 +28,6 @@ EFFICIENCY_RANGE = (0.5, 1.0)
 _GRID, _FIELDS = 28, 16  # values of T1 and of B1 at which the search begins
 _SIGNS = np.array([[1, -1, 1, 1, 1], [1, 1, 1, 1, 1], [1, -1, -1, 1, 1]], float)
 _CLEAR = 9.0  # by how many variances of the noise signs must explain the data better than the usual ones
-_SWEEPS, _SETTLED = 20, 1e-7
-_NUDGE, _MOST = 1e-3, 0.7  # of ln T2: between the points of a slope, and the longest step
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +101,9 @@ def fit(
         raise ShapeError(f"QALAS: data {data.shape} with B1 {b1.shape}: give [voxel, 5] and [voxel]")
     shift = np.zeros_like(b1) if offset is None else np.ascontiguousarray(offset, np.float64)
     if pulses is not None:
-        return _settled(data, timing, b1, shift, pulses, pulses)
+        return _calibrated(data, timing, b1, shift, pulses)
     if callable(ie):
-        return _settled(data, timing, b1, shift, _LookedUp(timing, ie), timing)
+        return _looked_up(data, timing, b1, ie)
     if isinstance(ie, str):
         if ie != "free":
             raise ProtocolError(f"ie = {ie!r}: give 'free', bounds, values or a function of T1, T2 and B1")
@@ -153,7 +152,9 @@ def _ideal(data: np.ndarray, timing: QalasTiming, b1: np.ndarray, ie: np.ndarray
     inversion = np.zeros((len(data), 2))
     if ie is not None:
         inversion[:, 0] = -ie
-    found = _search(data, timing, timing, b1, inversion, ie is None)
+    times, flips = plan(timing, timing)
+    grid = _grid(b1, times, flips, timing.train_length)
+    found = kernel.search(data, b1, inversion, ie is None, times, flips, timing.train_length, *grid)
     t1 = found[:, kernel.T1]
     stored = np.cos(0.5 * math.pi * b1) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -168,17 +169,14 @@ def _t2(kept: np.ndarray, te: float) -> np.ndarray:
     return np.clip(-te / np.log(np.clip(kept, least, most)), *T2_RANGE)
 
 
-def _search(
-    data: np.ndarray, timing: QalasTiming, window: QalasTiming | QalasPulses, b1: np.ndarray, inversion: np.ndarray,
-    free: bool,
-) -> np.ndarray:  # fmt: skip
-    """Return what `kernel.search` does; preparations are from when to when `window` says."""
-    times, flips = plan(timing, window)
+def _grid(
+    b1: np.ndarray, times: np.ndarray, flips: np.ndarray, train_length: int
+) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Return the grid of ln T1, what is spanned there at some B1, and first and step of these."""
     log_t1 = np.linspace(*np.log(T1_RANGE), _GRID)
     low, high = (float(b1.min()), float(b1.max())) if len(b1) else (1.0, 1.0)
-    fields_, step = np.linspace(low, high, _FIELDS), max((high - low) / (_FIELDS - 1), 1e-6)
-    table = kernel.spanning(log_t1, fields_, times, flips, timing.train_length)
-    return kernel.search(data, b1, inversion, free, times, flips, timing.train_length, log_t1, table, low, step)
+    table = kernel.spanning(log_t1, np.linspace(low, high, _FIELDS), times, flips, train_length)
+    return log_t1, table, low, max((high - low) / (_FIELDS - 1), 1e-6)
 
 
 def plan(timing: QalasTiming, window: QalasTiming | QalasPulses) -> tuple[np.ndarray, np.ndarray]:
@@ -191,53 +189,42 @@ def plan(timing: QalasTiming, window: QalasTiming | QalasPulses) -> tuple[np.nda
     return np.array([*before, *after]), np.array(timing.flip_angles)
 
 
-@dataclass(frozen=True, slots=True)
-class _LookedUp:
-    """An ideal T2 preparation and an inversion of known efficiency."""
+def _calibrated(
+    data: np.ndarray, timing: QalasTiming, b1: np.ndarray, offset: np.ndarray, pulses: QalasPulses
+) -> Fitted:
+    """Return the estimates for real pulses, whose effect depends on T1 and T2."""
+    start, out = _ideal(data, timing, b1, None), np.empty((len(data), 5))
+    tissue = np.nan_to_num(np.stack((start.t1, start.t2, start.pd), 1), nan=1.0)
+    times, flips = plan(timing, pulses)
+    grid = _grid(b1, times, flips, timing.train_length)
+    tables = _arrays(pulses.table), _arrays(pulses.spoiling)
+    settle(data, tissue, b1, offset, *tables, r1_nodes().numpy(), R1_RANGE, times, flips, timing.train_length, *grid,
+           T2_RANGE, out)  # fmt: skip
+    return Fitted(*out.T)
 
-    timing: QalasTiming
-    ie: Callable[[Tensor, Tensor, Tensor], Tensor]
 
-    def both(self, t1: Tensor, t2: Tensor, b1: Tensor, offset: Tensor) -> tuple[Affine, Affine]:
-        return ideal_t2prep(self.timing, t1, t2, b1), (-self.ie(t1, t2, b1), torch.zeros_like(t1))
+def _arrays(table: SplineTable | None) -> tuple[np.ndarray, ...]:
+    """Return coefficients, count, first and step of a table, of three axes and all 0 if None."""
+    if table is None:
+        return np.zeros((64, CONTRASTS)), np.ones(3, np.int64), np.zeros(3), np.ones(3)
+    coefficients = table.coefficients.numpy()
+    return coefficients.reshape(-1, coefficients.shape[-1]), *(
+        np.array(x) for x in (table.count, table.first, table.step)
+    )
 
-    def left(self, t1: Tensor, t2: Tensor, b1: Tensor) -> Tensor:
-        return t1.new_zeros((len(t1), 5))
 
-
-def _settled(
-    data: np.ndarray, timing: QalasTiming, b1: np.ndarray, offset: np.ndarray,
-    known: QalasPulses | _LookedUp, window: QalasTiming | QalasPulses,
-) -> Fitted:  # fmt: skip
-    """Return the estimates for pulses whose effect depends on T1 and T2, repeated until these no longer change."""
-    found = _ideal(data, timing, b1, None)
-    active = np.arange(len(data))
-    for _ in range(_SWEEPS):
-        t1, t2 = found.t1[active], found.t2[active]
-        others = t1, b1[active], offset[active]
-        t2prep, inversion = _at(known, t2, *others)
-        perfect = data[active] - found.pd[active, None] * _left(known, t1, t2, b1[active])
-        row = _search(perfect, timing, window, b1[active], np.stack(inversion, 1), False)
-        before, left = row[:, kernel.BEFORE], t2prep[0] * row[:, kernel.BEFORE] + t2prep[1]
-        # a step of Newton in ln T2, towards what is found after the T2 preparation
-        kept, made = _at(known, t2 * math.exp(_NUDGE), *others)[0]
-        slope = np.maximum((kept * before + made - left) / _NUDGE, 1e-6)
-        step = np.clip((row[:, kernel.PREPARED] - left) / slope, -_MOST, _MOST)
-        new = np.clip(t2 * np.exp(step), *T2_RANGE)
-        update = Fitted(row[:, kernel.T1], new, row[:, kernel.PD], row[:, kernel.EFFICIENCY], row[:, kernel.MISFIT])
+def _looked_up(
+    data: np.ndarray, timing: QalasTiming, b1: np.ndarray, ie: Callable[[Tensor, Tensor, Tensor], Tensor]
+) -> Fitted:
+    """Return the estimates for an efficiency that depends on T1 and T2, repeated until these no longer change."""
+    found, active = _ideal(data, timing, b1, None), np.arange(len(data))
+    for _ in range(SWEEPS):
+        before = found.t1[active], found.t2[active]
+        known = ie(*(torch.from_numpy(np.ascontiguousarray(value)) for value in (*before, b1[active])))
+        update = _ideal(data[active], timing, b1[active], known.numpy())
         found = found.merged(update, active)
-        active = active[(np.abs(update.t1 / t1 - 1) > _SETTLED) | (np.abs(new / t2 - 1) > _SETTLED)]
+        moved = [np.abs(new / old - 1) > SETTLED for new, old in zip((update.t1, update.t2), before, strict=True)]
+        active = active[moved[0] | moved[1]]
         if not len(active):
             break
     return found
-
-
-def _left(known: QalasPulses | _LookedUp, *tissue: np.ndarray) -> np.ndarray:
-    """Return what perfectly spoiled trains leave of the signals, ``[voxel, 5]``."""
-    return known.left(*(torch.from_numpy(np.ascontiguousarray(value)) for value in tissue)).numpy()
-
-
-def _at(known: QalasPulses | _LookedUp, t2: np.ndarray, t1: np.ndarray, *field: np.ndarray) -> list[list[np.ndarray]]:
-    """Return the maps of both preparations for arrays."""
-    maps = known.both(*(torch.from_numpy(np.ascontiguousarray(value)) for value in (t1, t2, *field)))
-    return [[part.numpy() for part in one] for one in maps]

@@ -62,12 +62,12 @@ def search(data, b1, inversion, free, times, flips, train_length, log_t1, table,
     for voxel in range(len(data)):
         set_angles(angles, flips, b1[voxel], train_length)
         row = min(max(round((b1[voxel] - b1_first) / b1_step), 0), len(table) - 1)
-        start = _best(data[voxel], table[row])
+        start = log_t1[best_start(data[voxel], table[row])]
         a, b = inversion[voxel]
-        place, (pd, m, misfit) = _refine(
+        place, (pd, m, misfit) = refine(
             data[voxel], start, log_t1, free, angles, times, train_length, a, b, basis, trial
         )
-        _finish(out[voxel], data[voxel], place, pd, m, misfit, free, angles, times, train_length, a, b, basis)
+        finish(out[voxel], data[voxel], place, pd, m, misfit, free, angles, times, train_length, a, b, basis)
     return out
 
 
@@ -107,7 +107,7 @@ def set_angles(angles, flips, b1, train_length):
 
 
 @numba.njit(**INNER)
-def _best(x, pairs):
+def best_start(x, pairs):
     """Return where on the grid of T1 most of the data is spanned."""
     best, place = -1.0, 0
     for i in range(len(pairs)):
@@ -203,9 +203,9 @@ def _project(x, basis, first):
 
 
 @numba.njit(**INNER)
-def _refine(x, start, log_t1, free, angles, times, train_length, a, b, basis, trial):
-    """Return ln T1 at the least sum of squares within the grid, and what belongs to it; fills `basis`."""
-    first, place, low, high = 1 if free else 0, log_t1[start], log_t1[0], log_t1[-1]
+def refine(x, start, log_t1, free, angles, times, train_length, a, b, basis, trial):
+    """Return ln T1 of the least sum of squares within the grid, from `start` on, and what belongs to it; `basis` too."""
+    first, place, low, high = 1 if free else 0, start, log_t1[0], log_t1[-1]
     most = 2 * (log_t1[1] - log_t1[0])
     _fill(basis, place, free, angles, times, train_length, a, b)
     pd, m, misfit, step = _project(x, basis, first)
@@ -225,7 +225,7 @@ def _refine(x, start, log_t1, free, angles, times, train_length, a, b, basis, tr
 
 
 @numba.njit(**INNER)
-def _finish(out, x, place, pd, m, misfit, free, angles, times, train_length, a, b, basis):
+def finish(out, x, place, pd, m, misfit, free, angles, times, train_length, a, b, basis):
     """Write a row of what `search` returns: follow the fitted magnetisation to both preparations."""
     rate = math.exp(-place)
     last = (pd * basis[_U, 4] + m * basis[_V, 4]) / angles[0, 4]

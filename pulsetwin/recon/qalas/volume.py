@@ -20,7 +20,8 @@ from pulsetwin.recon.volume_sense import calibrated, volume_lines
 from pulsetwin.sim.signal_models.qalas_timing import CONTRASTS, QalasTiming
 from pulsetwin.volume import Images, affine_ras
 
-_COMPONENTS, _REGULARISATION, _STEPS = 6, 1e-3, 15  # least errors of T1 and T2 at accelerations of 4 to 6
+_COMPONENTS, _STEPS = 6, 15  # least errors of T1 and T2 at accelerations of 1 to 6
+_REGULARISATION = 1e-4  # over the square of a component's strength: weak ones need not explain what is not measured
 _COILS = 10
 _DTYPE = torch.complex64
 
@@ -66,11 +67,16 @@ def reconstruct_qalas(raw: RawData, *, coils: int | None = None, progress: Progr
         raw, readouts, coils=wanted, coil_bytes=size, memory=half_of_memory(), dtype=_DTYPE
     )
     lines = volume_lines(plan, matrix, progress)
-    basis, left = echo_basis(timing, _COMPONENTS)
+    basis, strength, left = echo_basis(timing, _COMPONENTS)
     weighted = Lines(lines.values, lines.kz, lines.ky, basis[contrast, echo], lines.shape)
     maps = calibrated(lines) if len(matrix) > 1 else Sensitivities(torch.ones(1, 1, 1, 1, dtype=_DTYPE), lines.shape)
     components = subspace_sense(
-        weighted, maps, regularisation=_REGULARISATION, iterations=_STEPS, tolerance=1e-4, progress=progress
+        weighted,
+        maps,
+        regularisation=_REGULARISATION / strength**2,
+        iterations=_STEPS,
+        tolerance=1e-4,
+        progress=progress,
     )
     values = torch.einsum("ck,kzyx->czyx", basis[:, 0].to(_DTYPE), components)
     values = values.mul_(shift_phase(plan).to(_DTYPE)).numpy()

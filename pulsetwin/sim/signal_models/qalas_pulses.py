@@ -28,10 +28,12 @@ from pulsetwin.sim.timeline_from_seq import as_seq_file, timeline_from_seq
 if TYPE_CHECKING:
     from pypulseq import Sequence
 
-# First and last knot, and their number, of ln T2 [s] and B1; slowest and fastest R1 [1/s], and the number of its nodes.
+R1_RANGE = (0.1, 25.0)
+"""Slowest and fastest R1 [1/s] that tables know."""
+# First and last knot, and their number, of ln T2 [s] and B1; number of nodes of R1.
 _T2 = (math.log(0.003), math.log(6.0), 42)
 _B1 = (0.45, 1.55, 37)
-_R1 = (0.1, 25.0, 6)
+_NODES = 6
 _TOLERANCE = 1e-4  # of magnetisation, of each pulse
 _NAMES = ("T2 preparation", "inversion")
 
@@ -113,7 +115,7 @@ def calibrate(
     timing = QalasTiming.from_definitions(seq.definitions) if timing is None else timing
     axes = (_T2, _B1) if offsets is None else (_T2, _B1, offsets)
     lines = [torch.linspace(low, high, count, dtype=torch.float64) for low, high, count in axes]
-    t2, b1, *more, r1 = torch.meshgrid(*lines, _nodes(), indexing="ij")
+    t2, b1, *more, r1 = torch.meshgrid(*lines, r1_nodes(), indexing="ij")
     spins = 1 / r1, t2.exp(), b1, more[0] if more else torch.zeros_like(b1)
     timeline = timeline_from_seq(seq)
     windows, maps = preparation_maps(timeline, timing, *(x.flatten() for x in spins))
@@ -166,16 +168,17 @@ def _times(timeline: Timeline, timing: QalasTiming) -> Tensor:
     return at - at[timeline.flip_angle != 0][0] + timing.t2prep_start  # a noise scan may come first
 
 
-def _nodes() -> Tensor:
+def r1_nodes() -> Tensor:
     """Return the Chebyshev nodes of R1 [1/s]: what pulses do is all but a polynomial of it."""
-    low, high, count = _R1
-    return low + (high - low) / 2 * (1 - torch.cos(math.pi * (torch.arange(count, dtype=torch.float64) + 0.5) / count))
+    low, high = R1_RANGE
+    turn = math.pi * (torch.arange(_NODES, dtype=torch.float64) + 0.5) / _NODES
+    return low + (high - low) / 2 * (1 - torch.cos(turn))
 
 
 def _node_weights(r1: Tensor) -> Tensor:
     """Return what each node counts for, by the polynomial through all of them, ``[..., node]``."""
-    nodes = _nodes().to(r1.dtype)
-    r1 = r1.clamp(_R1[0], _R1[1])
+    nodes = r1_nodes().to(r1.dtype)
+    r1 = r1.clamp(*R1_RANGE)
     others = torch.stack([nodes[torch.arange(len(nodes)) != k] for k in range(len(nodes))])
     return ((r1[..., None, None] - others) / (nodes[:, None] - others)).prod(-1)
 
