@@ -118,6 +118,8 @@ def play(
     else:
         count = math.prod(shape)
         columns = [value.expand(shape).reshape(count) for value in given.values()]
+        if not torch.is_grad_enabled():
+            columns = [column.detach() for column in columns]  # or derivatives would be computed for nothing
         signal = _Compiled.apply(program, model, observe, tuple(given), count, *columns)
     return signal.reshape(*shape, program.records)
 
