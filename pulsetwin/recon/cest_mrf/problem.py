@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pulsetwin.errors import ProtocolError
-from pulsetwin.sequences.events import NONE
-from pulsetwin.sequences.seqfile import ADC, RF, SeqFile
-from pulsetwin.sim.bloch_mcconnell.compile_seq import compile_seq
+from pulsetwin.recon.cest_mrf.snapshots import program_of
+from pulsetwin.sequences.seqfile import SeqFile
 from pulsetwin.sim.bloch_mcconnell.entries import OBSERVED, differentiate_entries, play_entries
 from pulsetwin.sim.bloch_mcconnell.pool_model import PoolModel
 from pulsetwin.sim.bloch_mcconnell.program import Program
@@ -62,8 +61,7 @@ class Estimate:
 def problem_of(seq: SeqFile, model: PoolModel, *, mode: str, observe: str, normalisation: str) -> Problem:
     """Return the problem of a scan.
 
-    Each block with samples measures; where trains of them follow an excitation, as echo-planar ones, they encode what
-    the excitation leaves, and that is what is measured.
+    There is a measurement for each image, see `snapshots.program_of`.
 
     Parameters
     ----------
@@ -86,15 +84,7 @@ def problem_of(seq: SeqFile, model: PoolModel, *, mode: str, observe: str, norma
     for name, word, known in (("observe", observe, OBSERVED), ("normalisation", normalisation, NORMALISATIONS)):
         if word not in known:
             raise ProtocolError(f"{name} = {word!r}: give one of {', '.join(known)}")
-    program = compile_seq(seq, model, mode=mode, at_excitations=_has_trains(seq))
-    return Problem(program, model, observe, normalisation)
-
-
-def _has_trains(seq: SeqFile) -> bool:
-    """Return whether more than one block samples after the same pulse."""
-    pulse = np.cumsum(seq.events[:, RF] != NONE)
-    sampled = pulse[(seq.events[:, ADC] != NONE) & (pulse > 0)]
-    return len(np.unique(sampled)) < len(sampled)
+    return Problem(program_of(seq, model, mode), model, observe, normalisation)
 
 
 def predicted(problem: Problem, names: Sequence[str], table: np.ndarray, threads: int = 1) -> np.ndarray:

@@ -1,0 +1,76 @@
+"""Which excitation makes the contrast of an image, in scans whose readouts encode one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from pulsetwin.errors import ProtocolError
+from pulsetwin.recon.layout import CONTRAST_LABELS
+from pulsetwin.sequences.events import NONE
+from pulsetwin.sequences.readouts import PlayedReadouts, played_readouts
+from pulsetwin.sequences.seqfile import RF, SeqFile
+from pulsetwin.sim.bloch_mcconnell.compile_seq import compile_seq
+from pulsetwin.sim.bloch_mcconnell.pool_model import PoolModel
+from pulsetwin.sim.bloch_mcconnell.program import RECORD, Program
+
+
+def program_of(seq: SeqFile, model: PoolModel, mode: str) -> Program:
+    """Return the program of a sequence with a record for each image.
+
+    Each block with samples is an image, unless labels tell that several make one. Then an image has the contrast that
+    the excitation leaves which the sample nearest to the centre of k-space follows; what the others leave only changes
+    its sharpness.
+
+    Parameters
+    ----------
+    seq, model, mode
+        As of `compile_seq`.
+
+    Raises
+    ------
+    ProtocolError, MismatchError
+        As `compile_seq`; or if images are measured in another order than their labels tell.
+    """
+    events, image = _images(seq)
+    if image.max(initial=0) + 1 == len(image):
+        return compile_seq(seq, model, mode=mode)
+    program = compile_seq(seq, model, mode=mode, reset=False, at_excitations=True)
+    played = played_readouts(seq)
+    order = np.lexsort((_distance(played, events), image))
+    nearest = events[order[np.append(True, np.diff(image[order]) > 0)]]
+    pulse = np.cumsum(seq.events[:, RF] != NONE)
+    kept = np.searchsorted(pulse[program.record_block], pulse[played.block[nearest]])
+    if np.any(np.diff(kept) <= 0):
+        raise ProtocolError(f"{seq.path}: images are not measured in the order of their labels: give one that does so")
+    left_out = np.delete(np.nonzero(program.path == RECORD)[0], kept)
+    return replace(
+        program, path=np.delete(program.path, left_out), path_turn=np.delete(program.path_turn, left_out),
+        record_turn=program.record_turn[kept], record_block=program.record_block[kept],
+    )  # fmt: skip
+
+
+def _images(seq: SeqFile) -> tuple[np.ndarray, np.ndarray]:
+    """Return the readouts that make images, and which image each belongs to, by its labels if there are any."""
+    played = played_readouts(seq)
+    imaging = played.flags.get("imaging", np.ones(len(played), bool))
+    events = np.nonzero(imaging)[0]
+    labels = [played.labels[name][events] for name in CONTRAST_LABELS if name in played.labels]
+    if not labels:
+        return events, np.arange(len(events))
+    _, image = np.unique(np.stack(labels, 1), axis=0, return_inverse=True)
+    return events, image.ravel()
+
+
+def _distance(played: PlayedReadouts, events: np.ndarray) -> np.ndarray:
+    """Return how near each readout comes to the centre of k-space [1/m], ``[event]``."""
+    nearest = np.empty(len(events))
+    for length in np.unique(played.num_samples[events]):
+        mine = np.nonzero(played.num_samples[events] == length)[0]
+        path = played.trajectory(events[mine])
+        for shape in np.unique(path.shape_index):
+            alike = np.nonzero(path.shape_index == shape)[0]
+            k = path.shapes[shape] + path.offset[alike][:, None]
+            nearest[mine[alike]] = np.sqrt((k**2).sum(2).min(1))
+    return nearest

@@ -1,0 +1,59 @@
+"""Which excitation of an encoded scan makes the contrast of an image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pulsetwin.recon.cest_mrf.snapshots import program_of
+from pulsetwin.scanner import Scanner
+from pulsetwin.sequences.cest_mrf import Protocol, build
+from pulsetwin.sequences.events import NONE
+from pulsetwin.sequences.seqfile import RF, read_seq
+from pulsetwin.sim.bloch_mcconnell.play import excited, play
+from pulsetwin.sim.bloch_mcconnell.pool_model import Pool, PoolModel
+from pulsetwin.sim.timeline_from_seq import as_seq_file
+from tests.recon.cest_mrf.fit_cases import SEQ
+
+PRISMA = Scanner.preset("siemens-prisma")
+
+
+def model(b0: float) -> PoolModel:
+    return PoolModel(2.8, 0.9, (Pool("amine", 1e-3, 200.0, 3.0, 2.8, 0.04),), b0, reset=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "pulses"),
+    [
+        ({"readout": "epi", "noise_samples": 64}, (1, 3, 5)),  # after saturations 2 and 4; the first is none
+        ({"readout": "epi", "segments": 2}, (1, 4, 7)),
+        ({"readout": "epi", "matrix": (8, 8, 4), "shots": 2}, (1, 4, 7)),
+        ({"readout": "flash"}, (1, 10, 19)),
+        ({"readout": "flash", "order": "linear"}, (5, 14, 23)),  # line 4 of 8
+        ({"readout": "flash", "order": "linear", "shots": 2}, (3, 8, 13)),  # line 4 is the third of the first shot
+        ({"readout": "fid", "matrix": (1, 1, 1)}, (1, 3, 5)),
+    ],
+)
+def test_the_one_that_reads_the_centre_of_k_space(settings, pulses):
+    protocol = Protocol(
+        **{"matrix": (8, 8, 1), **settings}, b1=(0.0, 1e-6, 2e-6), saturation="cw", saturation_time=(0.1,)
+    )
+    seq = as_seq_file(build(protocol, PRISMA))
+    program = program_of(seq, model(PRISMA.field_strength), "physical")
+    number = np.cumsum(seq.events[:, RF] != NONE)
+    assert tuple(number[program.record_block]) == pulses
+
+
+def test_its_magnetisation_is_what_the_engine_gives_for_all():
+    protocol = Protocol(matrix=(8, 8, 1), order="linear", b1=(0.0, 2e-6), saturation_time=(0.5,))
+    seq, pools = as_seq_file(build(protocol, PRISMA)), model(PRISMA.field_strength)
+    program = program_of(seq, pools, "physical")
+    every, blocks = excited(seq, pools)
+    chosen = torch.from_numpy(np.searchsorted(blocks, program.record_block))
+    assert len(every) == 16
+    assert torch.allclose(play(program, pools, observe="transverse"), every[chosen], atol=1e-12)
+
+
+def test_without_labels_each_block_with_samples_is_an_image():
+    assert program_of(read_seq(SEQ), model(9.4), "pulseq_cest").records == 30
