@@ -10,6 +10,7 @@ import pytest
 from pulsetwin.errors import FileError, ProtocolError
 from pulsetwin.recon.cest_mrf.grid import Cartesian, Hypercube, spaced
 from pulsetwin.recon.cest_mrf.study import PhCalibration, read_study
+from tests.conftest import ROOT
 from tests.recon.cest_mrf.cases import DATA, STUDY
 
 AXES = {"t1": np.array([1.0, 1.5]), "t2": np.array([0.05]), "mt.fraction": np.array([0.1, 0.15, 0.2])}
@@ -65,6 +66,13 @@ def test_one_file_tells_pools_grid_measurement_and_solutes(tmp_path):
     assert not study.model.reset
     cube = read(tmp_path, STUDY.split("grid:")[0] + "grid: {samples: 20, t1: {from: 1, to: 2}}")
     assert cube.grid == Hypercube({"t1": (1.0, 2.0)}, 20)
+
+
+def test_the_study_of_the_how_to(tmp_path):
+    page = (ROOT / "docs" / "how-to" / "cest.md").read_text("utf-8")
+    study = read(tmp_path, page.split("```yaml")[1].split("```")[0])
+    assert len(study.grid) == 17 * 13 * 131 * 23
+    np.testing.assert_allclose(study.solutes["amine"].ph(np.array([170.0, 220, 370])), [4, 4.5, 5], atol=0.02)
 
 
 def test_toml(tmp_path):
