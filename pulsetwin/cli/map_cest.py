@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pulsetwin.cli.files import existing, writable
-from pulsetwin.cli.map_qalas import tell
+from pulsetwin.cli.map_qalas import given, tell
 from pulsetwin.cli.timed import timed
-from pulsetwin.errors import FileError
+from pulsetwin.errors import FileError, ProtocolError
 from pulsetwin.progress import bar
 
 if TYPE_CHECKING:
+    from pulsetwin.export.maps_output import Mapped
+    from pulsetwin.recon.cest_mrf.maps import How
     from pulsetwin.volume import Images, Maps, Volume
 
 METHODS = ("dictionary", "voxelwise", "network", "nbmf")
 _KNOWN = {"t1": ("t1", "s"), "t2": ("t2", "s"), "b0": ("b0_shift", "ppm"), "b1": ("b1", "")}
 """Options that name a known map: its parameter and its unit."""
+_OF_SCAN = {"fit": "voxelwise", "dictionary": "dictionary"}
+"""Methods by what the verb `recon` calls them."""
+SCAN_INPUTS = ("pools", "t1", "t2", "b0")
+"""Options of the verb `recon` for CEST-MRF only, each of which names a file that is read."""
 
 
 def map_cest(options: argparse.Namespace) -> int:
@@ -30,35 +37,65 @@ def map_cest(options: argparse.Namespace) -> int:
     if options.reference and not Path(options.reference).is_dir():
         raise FileError(options.reference, "no such folder", "give one with maps such as amide_fraction.nii.gz")
 
-    from pulsetwin.export.maps_output import Mapped, write_mapping
+    from pulsetwin.export.maps_output import write_mapping
     from pulsetwin.recon.cest_mrf.maps import How
+
+    timings: dict[str, float] = {}
+    with timed(timings, "read"):
+        images = _images(options.images)
+    mapped = _mapped(images, options, How(options.map_method, options.dictionary, options.threads), timings)
+    if options.reference:
+        mapped = dataclasses.replace(mapped, agreement=_agreement(mapped.maps, Path(options.reference)))
+    outputs = write_mapping(
+        options.output, mapped, inputs=inputs, timings=timings, protocol={}, force=options.force, progress=bar()
+    )
+    tell(Path(options.output), mapped, outputs)
+    for name, figures in mapped.agreement.items():
+        told = ", ".join(f"{one} {value:.4g}" for one, value in figures.items())
+        sys.stdout.write(f"agreement {name}: {told}\n")
+    sys.stderr.write("".join(f"warning: {warning}\n" for warning in mapped.maps.warnings))
+    return 0
+
+
+def check_scan(options: argparse.Namespace) -> None:
+    """Raise, before any long work, where options of the verb `recon` do not go together."""
+    if not options.pools:
+        if unused := [name for name in SCAN_INPUTS if getattr(options, name)]:
+            raise ProtocolError(f"--{unused[0]} is for maps of a CEST-MRF: give --pools too, or leave it out")
+        return
+    if not options.seq:
+        raise ProtocolError("--pools needs --seq: give what was played")
+    others = [name for name in given(options) if name not in ("--b1", "--mask")]
+    if others or options.map_method not in _OF_SCAN:
+        wrong = others[0] if others else f"--maps {options.map_method}"
+        raise ProtocolError(f"{wrong} is not of CEST-MRF, which --pools asks for: leave out one of both")
+
+
+def of_scan(images: Images, options: argparse.Namespace, timings: dict[str, float]) -> Mapped:
+    """Return the maps of a scan's images, by the options of the verb `recon`."""
+    from pulsetwin.recon.cest_mrf.maps import How
+
+    return _mapped(images, options, How(_OF_SCAN[options.map_method]), timings)
+
+
+def _mapped(images: Images, options: argparse.Namespace, how: How, timings: dict[str, float]) -> Mapped:
+    """Return the maps of images, with what else the options name."""
+    from pulsetwin.export.maps_output import Mapped
     from pulsetwin.recon.cest_mrf.maps import map_cest as of_images
     from pulsetwin.recon.cest_mrf.study import read_study
     from pulsetwin.recon.nifti_images import read_labels
     from pulsetwin.sequences.seqfile import read_seq
 
-    timings: dict[str, float] = {}
-    with timed(timings, "read"):
-        images, seq, study = _images(options.images), read_seq(options.seq), read_study(options.pools)
+    with timed(timings, "read what is known"):
+        seq, study = read_seq(options.seq), read_study(options.pools)
         known = {name: _known(options, role, unit) for role, (name, unit) in _KNOWN.items() if getattr(options, role)}
         grid = images.affine, images.values.shape[1:]
         mask = read_labels(options.mask, *grid) != 0 if options.mask else None
-    how = How(options.map_method, options.dictionary, options.threads)
     with timed(timings, "map"):
         maps = of_images(images, seq, study, known, how, mask=mask, progress=bar())
     settings = {"method": how.method, **study.measurement, "known": list(known)}
     settings["grid"] = study.grid.facts() if study.grid else None
-    agreement = _agreement(maps, Path(options.reference)) if options.reference else {}
-    mapped = Mapped("CEST-MRF", maps, settings, agreement=agreement)
-    outputs = write_mapping(
-        options.output, mapped, inputs=inputs, timings=timings, protocol={}, force=options.force, progress=bar()
-    )
-    tell(Path(options.output), mapped, outputs)
-    for name, figures in agreement.items():
-        told = ", ".join(f"{one} {value:.4g}" for one, value in figures.items())
-        sys.stdout.write(f"agreement {name}: {told}\n")
-    sys.stderr.write("".join(f"warning: {warning}\n" for warning in maps.warnings))
-    return 0
+    return Mapped("CEST-MRF", maps, settings)
 
 
 def add_cest(methods: Any) -> None:
@@ -87,6 +124,16 @@ def add_cest(methods: Any) -> None:
     cest.add_argument("--threads", type=int, default=1, metavar="N", help="threads, or processes that make a file (1)")
     cest.add_argument("-o", "--output", required=True, metavar="FOLDER", help="folder to write")
     cest.add_argument("--force", action="store_true", help="replace the files of an earlier run")
+
+
+def add_scan_options(verb: argparse.ArgumentParser) -> None:
+    """Describe the options of the verb `recon`; those of QALAS name B1 and the mask."""
+    group = verb.add_argument_group(
+        "maps of a CEST-MRF, by fit or dictionary; with --b1 and --mask on the images' grid"
+    )
+    group.add_argument("--pools", metavar="YAML", help="pool model with grid, measurement and solutes")
+    for role, told in (("t1", "T1 of water [s]"), ("t2", "T2 of water [s]"), ("b0", "shift of water [ppm]")):
+        group.add_argument(f"--{role}", metavar="NIFTI", help=f"{told}, on the grid of the images")
 
 
 def _images(names: list[str]) -> Images:

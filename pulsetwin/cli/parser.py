@@ -11,6 +11,7 @@ from pulsetwin.cli.design import add_design, design
 from pulsetwin.cli.export import add_export, export
 from pulsetwin.cli.look import check, info
 from pulsetwin.cli.map import add_map
+from pulsetwin.cli.map_cest import add_scan_options
 from pulsetwin.cli.map_qalas import METHODS as MAP_METHODS
 from pulsetwin.cli.map_qalas import add_options
 from pulsetwin.cli.plot import add_plot, plot
@@ -72,8 +73,9 @@ def _add_recon(verbs: Any) -> None:
     verb.add_argument("--double", action="store_true", help="compute in double precision")
     verb.add_argument("--device", default="cpu", help="where to compute, such as cuda (default: cpu)")
     verb.add_argument("--maps", dest="map_method", choices=(*MAP_METHODS, "none"), default="fit", help="how to map "
-                      "what the .seq is made for: QALAS (fit)")  # fmt: skip
+                      "what the .seq is made for: QALAS, or CEST-MRF by --pools (fit)")  # fmt: skip
     add_options(verb)
+    add_scan_options(verb)
     verb.set_defaults(if_memory_ends="pass a smaller --memory, or fewer virtual coils with --coils")
 
 

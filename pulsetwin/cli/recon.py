@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pulsetwin.cli import map_cest
 from pulsetwin.cli.files import existing, writable
 from pulsetwin.cli.map_companions import of_scan
 from pulsetwin.cli.map_qalas import INPUTS, check, given, map_images, tell
@@ -26,7 +27,7 @@ _GIB = 1 << 30
 _SETTINGS = ("method", "coils", "memory", "partial", "trust_seq", "double", "device")
 _QALAS = {"T2prepStart", "InversionStart"}  # definitions that tell a QALAS
 _GENERAL = ("reference", "memory", "double", "device")
-_ROLES = ("scan", "seq", "reference", "reference_seq", "noise", *INPUTS)
+_ROLES = ("scan", "seq", "reference", "reference_seq", "noise", *INPUTS, *map_cest.SCAN_INPUTS)
 
 
 def recon(options: argparse.Namespace) -> int:
@@ -34,6 +35,7 @@ def recon(options: argparse.Namespace) -> int:
     inputs = _inputs(options)
     writable(options.output, inputs.values(), force=options.force)
     check(options, inputs.values())
+    map_cest.check_scan(options)
     from pulsetwin.export.recon_output import write_recon
     from pulsetwin.recon.read import read
 
@@ -89,6 +91,8 @@ def _mapped(raw: RawData, images: Images, options: argparse.Namespace, timings: 
     from pulsetwin.recon.b1 import is_b1_scan, map_b1
 
     said, asked = raw.definitions, given(options)
+    if options.pools:
+        return map_cest.of_scan(images, options, timings)
     if options.map_method != "none" and said.keys() >= _QALAS:
         from pulsetwin.sim.signal_models.qalas_timing import QalasTiming
 
