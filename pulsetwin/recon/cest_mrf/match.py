@@ -1,9 +1,10 @@
 """Which entry of a dictionary is most alike each voxel: the largest inner product of unit vectors, among all allowed.
 
-Entries are compared in tiles. First a few principal components in single precision tell the largest inner product in
-each tile, up to an error that is bounded; then only the tiles that can hold the best entry are computed in double
-precision. The result is that of trying all entries in double precision. Entries are sorted by the parameters that maps
-of the voxels constrain, so that whole tiles are left out or need no further test.
+Entries are compared in tiles of neighbours. First a few principal components in single precision tell the largest inner
+product in each tile, up to an error that is bounded, and tiles too far from a voxel are left out; then only the tiles
+that can hold the best entry are computed in double precision. The result is that of trying all entries in double
+precision. Where maps of the voxels constrain parameters, entries are sorted by those, so that whole tiles are left out
+or need no further test.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ Windows = Mapping[str, tuple[np.ndarray, np.ndarray]]
 _VOXELS = 256  # of a piece of work
 _AIM = 3e-5  # error that leaving out components may cause: more costs tiles that are computed again, less components
 _ROUNDING = 2.0**-24
+_SLACK = 1e-5  # of bounds of a tile's products, for their rounding
 _CELLS = 64  # values of a parameter by which entries are sorted; of more, parts of its range
 
 
@@ -123,6 +125,8 @@ class _Tiles:
         float64 ``[tile, measurement, TILE]``.
     parts
         Components about the mean, and what the mean adds, float32 ``[tile, component + 1, TILE]``.
+    centres, radii
+        Of the tiles in the space of the components: float32 ``[component, tile]``, and ``[tile]``.
     basis
         Components, float64 ``[measurement, component]``.
     mean
@@ -139,6 +143,8 @@ class _Tiles:
 
     units: np.ndarray
     parts: np.ndarray
+    centres: np.ndarray
+    radii: np.ndarray
     basis: np.ndarray
     mean: np.ndarray
     rest: float
@@ -149,19 +155,23 @@ class _Tiles:
 
 def _tiles(signals: np.ndarray, table: np.ndarray, begin: int, data: np.ndarray, loss: float) -> _Tiles:
     """Return entries in tiles, sorted by the constrained parameters in `table`, ``[entry, parameter]``."""
-    order = _sorted(table)
-    order = np.concatenate((order, np.repeat(order[-1:], -len(order) % TILE)))
-    units = _unit(np.asarray(signals, np.float64))[order]
+    units = _unit(np.asarray(signals, np.float64))
     mean = units.mean(0)
     centred = units - mean
     _, axes = np.linalg.eigh(centred.T @ centred)
-    rotated = centred @ axes[:, ::-1]
-    count, rest = _components(rotated, (data[:: max(1, len(data) // 1000)] - mean) @ axes[:, ::-1], max(loss, _AIM))
-    added = centred @ mean
-    parts = _padded(np.concatenate((rotated[:, :count], added[:, None]), 1))
-    largest = float(np.linalg.norm(rotated[:, :count], axis=1).max()), float(np.abs(added).max())
+    axes = axes[:, ::-1]
+    count, rest = _components(centred @ axes, (data[:: max(1, len(data) // 1000)] - mean) @ axes, max(loss, _AIM))
+    basis = axes[:, :count]
+    rotated = centred @ basis
+    order = _sorted(table) if table.shape[1] else _neighbours(rotated)
+    order = np.concatenate((order, np.repeat(order[-1:], -len(order) % TILE)))
+    rotated, added = rotated[order], (centred @ mean)[order]
+    largest = float(np.linalg.norm(rotated, axis=1).max()), float(np.abs(added).max())
+    parts = _in_tiles(_padded(np.concatenate((rotated, added[:, None]), 1)))
+    centres = parts[:, :count].mean(2)
+    radii = np.linalg.norm(parts[:, :count] - centres[..., None], axis=1).max(1)
     return _Tiles(
-        _in_tiles(units), _in_tiles(parts), axes[:, ::-1][:, :count], mean, rest, largest,
+        _in_tiles(units[order]), parts, np.ascontiguousarray(centres.T), radii, basis, mean, rest, largest,
         (begin + order).reshape(-1, TILE), table.T[:, order].reshape(table.shape[1], len(order) // TILE, TILE),
     )  # fmt: skip
 
@@ -171,7 +181,7 @@ def _components(rotated: np.ndarray, data: np.ndarray, aim: float) -> tuple[int,
     left, of_data = (np.cumsum(one[:, ::-1] ** 2, 1)[:, ::-1] for one in (rotated, data))
     rest = np.append(np.sqrt(left.max(0)), 0.0)
     typical = np.append(np.sqrt(np.median(of_data, 0)), 0.0) if len(data) else np.ones(len(rest))
-    count = int(np.argmax(4 * rest * typical <= aim))
+    count = max(1, int(np.argmax(4 * rest * typical <= aim)))
     return count, float(rest[count])
 
 
@@ -186,9 +196,13 @@ def _compare(unit: np.ndarray, tiles: _Tiles, limits: np.ndarray, loss: float) -
     ends = np.stack((tiles.values.min(2), tiles.values.max(2)))
     given = _padded(np.concatenate((parts, np.ones((len(parts), 1))), 1))
     screened = np.empty((len(unit), len(tiles.parts)), np.float32)
-    largest_in_tiles(given, tiles.parts, limits, ends, screened)
-    known = np.where(np.isposinf(screened), -np.inf, screened).max(1)
-    floor = known - np.maximum(doubt - loss, 0.0)
+    most = (length**2 + 1 - tiles.mean @ tiles.mean) / 2
+    less = np.maximum(doubt - loss, 0.0)
+    largest_in_tiles(
+        given, tiles.parts, tiles.centres, tiles.radii, most.astype(np.float32), (less + _SLACK).astype(np.float32),
+        limits, ends, screened,
+    )  # fmt: skip
+    floor = np.where(np.isposinf(screened), -np.inf, screened).max(1) - less
     return best_in_tiles(unit, tiles.units, tiles.row, tiles.values, limits, screened, floor)
 
 
@@ -203,9 +217,7 @@ def _limits(windows: Windows, voxels: int) -> np.ndarray:
 
 
 def _sorted(table: np.ndarray) -> np.ndarray:
-    """Return the order of entries by cells of the parameters, ``[entry]``; the file's where there are none."""
-    if not table.shape[1]:
-        return np.arange(len(table))
+    """Return the order of entries by cells of the parameters, ``[entry]``."""
     cells = []
     for values in table.T:
         known, cell = np.unique(values, return_inverse=True)
@@ -214,6 +226,20 @@ def _sorted(table: np.ndarray) -> np.ndarray:
             cell = np.argsort(np.argsort(values, kind="stable")) * parts // len(values)
         cells.append(cell)
     return np.lexsort(cells[::-1])
+
+
+def _neighbours(points: np.ndarray) -> np.ndarray:
+    """Return an order, ``[entry]``, in which tiles hold neighbours: halves along the longest axis, again and again."""
+    order, parts = np.arange(len(points)), [(0, len(points))]
+    while parts:
+        begin, end = parts.pop()
+        if end - begin > TILE:
+            here = points[order[begin:end]]
+            middle = TILE * -(-(end - begin) // (2 * TILE))
+            halves = np.argpartition(here[:, np.ptp(here, axis=0).argmax()], middle - 1)
+            order[begin:end] = order[begin:end][halves]
+            parts += [(begin, begin + middle), (begin + middle, end)]
+    return order
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -11,11 +11,17 @@ TOGETHER = 4
 """Components that are added at a time, which the number of components is a multiple of."""
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"nsz", "nnan", "contract", "reassoc"})
+_FAST = {"nsz", "nnan", "contract", "reassoc"}
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FAST)
 def largest_in_tiles(
-    data: np.ndarray, tiles: np.ndarray, limits: np.ndarray, ends: np.ndarray, out: np.ndarray
-) -> None:
+    data: np.ndarray, tiles: np.ndarray, centres: np.ndarray, radii: np.ndarray, most: np.ndarray, slack: np.ndarray,
+    limits: np.ndarray, ends: np.ndarray, out: np.ndarray,
+) -> None:  # fmt: skip
     """Write the largest inner product in each tile, in single precision.
+
+    Vectors are about the mean of all entries: a product is at most `most` less half the square of the distance.
 
     Parameters
     ----------
@@ -23,37 +29,65 @@ def largest_in_tiles(
         float32 ``[voxel, component]``.
     tiles
         float32 ``[tile, component, TILE]``.
+    centres, radii
+        Of the tiles: float32 ``[component, tile]``, and the greatest distance from them, ``[tile]``.
+    most
+        float32 ``[voxel]``.
+    slack
+        How much less than the largest product a tile's may be that is looked at, float32 ``[voxel]``.
     limits
         What parameters may be in each voxel, float64 ``[parameter, voxel, 2]``.
     ends
         Least and greatest value of the parameters in each tile, float64 ``[2, parameter, tile]``.
     out
-        float32 ``[voxel, tile]``; minus infinity where no entry of the tile is allowed, and infinity where some may be.
+        float32 ``[voxel, tile]``; minus infinity where no entry of the tile is allowed or can be the best, and infinity
+        where some may be.
     """
+    apart = np.empty(tiles.shape[0], np.float32)
     products = np.empty(TILE, np.float32)
-    for t in range(tiles.shape[0]):
-        for v in range(data.shape[0]):
-            outside = partial = False
-            for p in range(limits.shape[0]):
-                low, high = limits[p, v]
-                outside |= not (ends[1, p, t] >= low and ends[0, p, t] <= high)
-                partial |= ends[0, p, t] < low or ends[1, p, t] > high
-            if outside:
+    for v in range(data.shape[0]):
+        apart[:] = 0
+        for k in range(centres.shape[0]):
+            for t in range(tiles.shape[0]):
+                apart[t] += (data[v, k] - centres[k, t]) ** 2
+        first = np.argmin(apart)
+        largest = np.float32(-np.inf)
+        for n in range(-1, tiles.shape[0]):
+            t = first if n < 0 else n
+            beyond = max(np.sqrt(apart[t]) - radii[t], np.float32(0))
+            outside, partial = _allowed(limits, ends, v, t)
+            if outside or most[v] - beyond**2 / 2 < largest - slack[v]:
                 out[v, t] = -np.inf
             elif partial:
                 out[v, t] = np.inf
             else:
-                products[:] = 0
-                for k in range(0, data.shape[1], TOGETHER):
-                    a, b, c, d = data[v, k], data[v, k + 1], data[v, k + 2], data[v, k + 3]
-                    for w in range(TILE):
-                        products[w] += (a * tiles[t, k, w] + b * tiles[t, k + 1, w]) + (
-                            c * tiles[t, k + 2, w] + d * tiles[t, k + 3, w]
-                        )
-                largest = products[0]
-                for w in range(TILE):
-                    largest = max(largest, products[w])
-                out[v, t] = largest
+                out[v, t] = _largest(data[v], tiles[t], products)
+                largest = max(largest, out[v, t])
+
+
+@numba.njit(nogil=True, inline="always")
+def _allowed(limits: np.ndarray, ends: np.ndarray, v: int, t: int) -> tuple[bool, bool]:
+    """Return whether no entry of a tile is allowed in a voxel, and whether some may not be."""
+    outside = partial = False
+    for p in range(limits.shape[0]):
+        low, high = limits[p, v]
+        outside |= not (ends[1, p, t] >= low and ends[0, p, t] <= high)
+        partial |= ends[0, p, t] < low or ends[1, p, t] > high
+    return outside, partial
+
+
+@numba.njit(nogil=True, fastmath=_FAST)
+def _largest(data: np.ndarray, tile: np.ndarray, products: np.ndarray) -> np.float32:
+    """Return the largest inner product in a tile."""
+    products[:] = 0
+    for k in range(0, data.shape[0], TOGETHER):
+        a, b, c, d = data[k], data[k + 1], data[k + 2], data[k + 3]
+        for w in range(TILE):
+            products[w] += (a * tile[k, w] + b * tile[k + 1, w]) + (c * tile[k + 2, w] + d * tile[k + 3, w])
+    largest = products[0]
+    for w in range(TILE):
+        largest = max(largest, products[w])
+    return largest
 
 
 @numba.njit(nogil=True, cache=True)
