@@ -52,7 +52,7 @@ class Cartesian:
     def rows(self, row: np.ndarray) -> np.ndarray:
         """Return the entries of the given numbers, ``[entry, parameter]``."""
         columns = []
-        for values in reversed(self.axes.values()):
+        for values in reversed(list(self.axes.values())):
             row, at = np.divmod(row, len(values))
             columns.append(values[at])
         return np.stack(columns[::-1], 1)

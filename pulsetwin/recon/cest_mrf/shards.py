@@ -83,9 +83,9 @@ def generate(
         progress(done, total, "dictionary")
         if not len(missing):
             return
-        own = None if executor else ProcessPoolExecutor(workers, get_context("spawn"))
+        used = executor or ProcessPoolExecutor(workers, get_context("spawn"))
         try:
-            for shard, signals in _made(executor or own, problem, grid, missing, _AHEAD * workers):
+            for shard, signals in _made(used, problem, grid, missing, _AHEAD * workers):
                 file["signals"][shard * _SHARD : shard * _SHARD + len(signals)] = signals
                 file.flush()
                 file["complete"][shard] = True
@@ -93,8 +93,8 @@ def generate(
                 done += 1
                 progress(done, total, "dictionary")
         finally:
-            if own:
-                own.shutdown(cancel_futures=True)
+            if used is not executor:
+                used.shutdown(cancel_futures=True)
 
 
 def facts_of(problem: Problem, grid: Grid, seq: SeqFile) -> dict[str, Any]:
