@@ -116,11 +116,7 @@ def learn(
     MismatchError, ShapeError
         As `nbmf`.
     """
-    if reconstructor is None:
-        reconstructor = new_reconstructor(problem, free, features(data, given), tuple(given), seed=training.seed)
-    else:
-        check_purpose(reconstructor, problem, free, given)
-        reconstructor = replace(reconstructor, module=copy.deepcopy(reconstructor.module))
+    reconstructor = _begun(data, problem, free, given, training.seed, reconstructor)
     given = {name: given[name] for name in reconstructor.given}
     seen, measured = features(data, given), torch.from_numpy(np.asarray(data, np.float64))
     known = np.column_stack([np.empty((len(data), 0)), *given.values()])
@@ -137,6 +133,16 @@ def learn(
             learner.step((_along(tangent, told) - measured[rows]).square().sum(1).mean().log())
         progress(step + 1, training.steps, "training")
     return reconstructor
+
+
+def _begun(
+    data: np.ndarray, problem: Problem, free: Bounds, given: Known, seed: int, other: Reconstructor | None
+) -> Reconstructor:
+    """Return a network to train: a new one, or a copy of `other`."""
+    if other is None:
+        return new_reconstructor(problem, free, features(data, given), tuple(given), seed=seed)
+    check_purpose(other, problem, free, given)
+    return replace(other, module=copy.deepcopy(other.module))
 
 
 def _tangent(
