@@ -48,7 +48,13 @@ def scan(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scan")
     strengths = tuple(1e-6 * one for one in (0, 2, 1.5, 3, 0.5, 2.5, 1, 3.5))
     protocol = Protocol(
-        fov=FOV, matrix=(MATRIX, MATRIX, 1), readout="epi", b1=strengths, flip_angle=(1.0,), recovery=(1.0,)
+        fov=FOV,
+        matrix=(MATRIX, MATRIX, 1),
+        readout="epi",
+        b1=strengths,
+        flip_angle=(1.0,),
+        recovery=(1.0,),
+        saturation="cw",
     )
     build(protocol, SCANNER).write(str(folder / "cest_mrf.seq"))
     phantom = vials((1, MATRIX, MATRIX), FOV, tissues=[Tissue(1.0, 2.8, 0.9)] * 2)

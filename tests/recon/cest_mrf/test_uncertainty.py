@@ -58,11 +58,11 @@ def test_noise_and_uncertain_maps_spread_estimates_as_random_ones_do(normalisati
 
 @pytest.mark.parametrize(
     ("normalisation", "spread", "noise"),
-    [("l2", {}, 2e-3), ("l2", {}, 1e-2), ("first", {"t1": 0.1, "t2": 0.05}, 2e-3), ("none", {"t1": 0.1}, 2e-3)],
+    [("l2", {}, 1e-2), ("first", {"t1": 0.1, "t2": 0.05}, 2e-3), ("none", {"t1": 0.1}, 2e-3)],
 )
 def test_two_thirds_of_the_truths_lie_within_a_deviation(normalisation, spread, noise):
     """Noise is relative to the root of the sum of squares; maps in `spread` are wrong by that much."""
-    count, rng = 1200, np.random.default_rng(7)
+    count, rng = 1000, np.random.default_rng(7)
     problem, truth = larginine(normalisation), tissues(count, seed=6)
     raw = predicted(replace(problem, normalisation="none"), tuple(truth), np.stack(list(truth.values()), 1))
     raw += noise * np.linalg.norm(raw, axis=1, keepdims=True) * rng.standard_normal(raw.shape)

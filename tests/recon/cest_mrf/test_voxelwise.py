@@ -32,7 +32,7 @@ def test_finds_the_truth_without_noise_where_t1_t2_and_fields_differ_from_voxel_
 
 
 def test_leaves_no_more_than_a_general_solver_from_many_starts():
-    problem, truth, rng = larginine(), tissues(4, seed=3), np.random.default_rng(2)
+    problem, truth, rng = larginine(), tissues(3, seed=3), np.random.default_rng(2)
     data = predicted(problem, tuple(truth), np.stack(list(truth.values()), 1))
     data = normalised(data + 0.02 * rng.standard_normal(data.shape), "l2")
     found = voxelwise(data, problem, FREE, split(truth))
@@ -44,12 +44,13 @@ def test_leaves_no_more_than_a_general_solver_from_many_starts():
             row = np.array([[*(low + scaled * (high - low)), *known]])
             return predicted(problem, (*NAMES, "t1", "t2"), row)[0] - curve
 
-        best = min(least_squares(left, start, bounds=(0, 1)).cost for start in rng.uniform(0.02, 0.98, (5, 2)))
+        best = min(least_squares(left, start, bounds=(0, 1)).cost for start in rng.uniform(0.02, 0.98, (4, 2)))
         assert found.misfit[voxel] <= 2 * best * (1 + 1e-6)
 
 
 def test_real_scan_of_larginine_agrees_with_the_reference_and_leaves_less_than_its_dictionary():
-    scan = np.load(DATA / "cest_larg_9p4t" / "voxels.npz")
+    held = np.load(DATA / "cest_larg_9p4t" / "voxels.npz")
+    scan = {name: held[name][::2] for name in held}
     free = {"t1": (2.5, 3.3), "t2": (0.6, 1.2), NAMES[0]: (10 * MM, 120 * MM), NAMES[1]: (100.0, 1400.0)}
     found = voxelwise(normalised(scan["data"].astype(float), "l2"), larginine(), free, {})
     assert np.mean(found.misfit < 2 - 2 * scan["product"]) > 0.99  # squares that a dictionary leaves
