@@ -38,7 +38,8 @@ def written_out(lines, maps, regularisation):
     found = []
     for x in range(nx):
         model = torch.einsum("lk,lzy,czy->lckzy", lines.weights + 0j, wave, maps[..., x]).flatten(2).flatten(0, 1)
-        costs = torch.as_tensor(regularisation, dtype=torch.float64).expand(lines.weights.shape[1]).repeat_interleave(nz * ny)
+        costs = torch.as_tensor(regularisation, dtype=torch.float64).expand(lines.weights.shape[1])
+        costs = costs.repeat_interleave(nz * ny)
         normal = model.mH @ model + torch.diag(costs).to(model.dtype)
         solved = torch.linalg.solve(normal, model.mH @ lines.values[..., x].flatten())
         found.append(solved.reshape(-1, nz, ny))
