@@ -204,7 +204,7 @@ def _project(x, basis, first):
 
 @numba.njit(**INNER)
 def refine(x, start, log_t1, free, angles, times, train_length, a, b, basis, trial):
-    """Return ln T1 of the least sum of squares within the grid, from `start` on, and what belongs to it (`basis` too)."""
+    """Return ln T1 of the least sum of squares within the grid, from `start` on, with what belongs to it."""
     first, place, low, high = 1 if free else 0, start, log_t1[0], log_t1[-1]
     most = 2 * (log_t1[1] - log_t1[0])
     _fill(basis, place, free, angles, times, train_length, a, b)
