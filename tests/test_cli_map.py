@@ -283,6 +283,7 @@ def noisy(tmp_path: Path, name: str, seed: int) -> str:
     return write(tmp_path / f"{name}.nii", np.where(FULL, contrasts() + noise, 0))
 
 
+@pytest.mark.slow
 def test_networks_are_kept_used_and_trained_further(capsys, tmp_path, files):
     one, two = (noisy(tmp_path, name, seed) for seed, name in enumerate(("one", "two")))
     how = ("--timing", "siemens", "--b1", files["b1"], "--method", "ssl", "--noise-std", "0.001")
