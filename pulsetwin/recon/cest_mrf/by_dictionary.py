@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from pulsetwin.errors import ProtocolError
@@ -11,7 +9,7 @@ from pulsetwin.progress import Progress, silent
 from pulsetwin.recon.cest_mrf.dictionary import Dictionary
 from pulsetwin.recon.cest_mrf.grid import Cartesian, Grid
 from pulsetwin.recon.cest_mrf.match import Windows, match
-from pulsetwin.recon.cest_mrf.problem import Estimate
+from pulsetwin.recon.cest_mrf.problem import Estimate, Known
 
 _RELATIVE = 0.2
 _ABSOLUTE = {"b0_shift": 0.1, "b1": 0.1}
@@ -21,7 +19,7 @@ _ABSOLUTE = {"b0_shift": 0.1, "b1": 0.1}
 def by_dictionary(
     data: np.ndarray,
     dictionary: Dictionary,
-    given: Mapping[str, np.ndarray],
+    given: Known,
     *,
     windows: Windows | None = None,
     loss: float = 0.0,
@@ -60,7 +58,7 @@ def by_dictionary(
     return Estimate(dict(zip(dictionary.grid.names, values.T, strict=True)), {}, misfit)
 
 
-def windows_about(grid: Grid, given: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def windows_about(grid: Grid, given: Known) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the ranges in which known parameters may lie.
 
     Of a Cartesian grid that is the nearest value, for what is at most half a step beyond its ends; of a hypercube,

@@ -14,7 +14,7 @@ from pulsetwin.progress import Progress, silent
 from pulsetwin.recon.cest_mrf.by_dictionary import by_dictionary
 from pulsetwin.recon.cest_mrf.dictionary import computed, kept
 from pulsetwin.recon.cest_mrf.grid import Grid
-from pulsetwin.recon.cest_mrf.problem import Estimate, Problem, normalised, predicted, problem_of
+from pulsetwin.recon.cest_mrf.problem import Estimate, Known, Problem, normalised, predicted, problem_of
 from pulsetwin.recon.cest_mrf.study import Solute, Study
 from pulsetwin.recon.voxels import Voxels, voxels
 from pulsetwin.sequences.seqfile import SeqFile
@@ -151,7 +151,7 @@ def _check_size(data: np.ndarray, problem: Problem, grid: Grid) -> None:
 
 
 def _estimated(
-    data: np.ndarray, problem: Problem, grid: Grid, given: Mapping[str, np.ndarray], seq: SeqFile, how: How,
+    data: np.ndarray, problem: Problem, grid: Grid, given: Known, seq: SeqFile, how: How,
     progress: Progress,
 ) -> Estimate:  # fmt: skip
     if how.method == "dictionary":

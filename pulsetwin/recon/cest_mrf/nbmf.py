@@ -18,10 +18,8 @@ import torch
 from torch import Tensor
 
 from pulsetwin.progress import Progress, silent
-from pulsetwin.recon.cest_mrf.problem import Estimate, Problem, slopes
+from pulsetwin.recon.cest_mrf.problem import Bounds, Estimate, Known, Problem, slopes
 from pulsetwin.recon.cest_mrf.reconstructor import (
-    Bounds,
-    Known,
     Reconstructor,
     check_purpose,
     estimated,

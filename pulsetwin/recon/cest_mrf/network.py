@@ -10,10 +10,8 @@ import torch
 from pulsetwin.errors import ShapeError
 from pulsetwin.progress import Progress, silent
 from pulsetwin.recon.cest_mrf.grid import Hypercube
-from pulsetwin.recon.cest_mrf.problem import Estimate, Problem, predicted
+from pulsetwin.recon.cest_mrf.problem import Bounds, Estimate, Known, Problem, predicted
 from pulsetwin.recon.cest_mrf.reconstructor import (
-    Bounds,
-    Known,
     Reconstructor,
     check_purpose,
     estimated,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,10 @@ from pulsetwin.sim.bloch_mcconnell.pool_model import PoolModel
 from pulsetwin.sim.bloch_mcconnell.program import Program
 
 NORMALISATIONS = ("l2", "first", "none")
+Bounds = Mapping[str, tuple[float, float]]
+"""Least and greatest value of each parameter that is sought."""
+Known = Mapping[str, np.ndarray]
+"""Values of each parameter that is known, ``[voxel]``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,17 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pulsetwin.atomic import atomic_file
-from pulsetwin.errors import FileError, MismatchError, ShapeError
+from pulsetwin.errors import MismatchError, ShapeError
 from pulsetwin.progress import Progress, silent
-from pulsetwin.recon.cest_mrf.problem import Estimate, Problem, predicted
+from pulsetwin.recon.cest_mrf.problem import Bounds, Estimate, Known, Problem, predicted
+from pulsetwin.recon.network_file import digest_of, read_network, write_network
 
-Bounds = Mapping[str, tuple[float, float]]
-"""Least and greatest value of each parameter that is sought."""
-Known = Mapping[str, np.ndarray]
-"""Values of each parameter that is known, ``[voxel]``."""
-
-_FORMAT, _VERSION = "pulsetwin CEST-MRF network", 1
+_KIND = "CEST-MRF network"
 _WIDTH, _HIDDEN = 256, 3
 _LEAST_SPREAD = 1e-6
 _BLOCK = 1 << 15  # voxels told at a time
@@ -63,11 +58,7 @@ class Reconstructor:
     @property
     def digest(self) -> str:
         """SHA-256 of the weights and of what they are for."""
-        about = [self.free, self.given, self.purpose]
-        result = hashlib.sha256(json.dumps(about).encode())
-        for name, value in sorted(self.module.state_dict().items()):
-            result.update(name.encode() + value.detach().contiguous().numpy().tobytes())
-        return result.hexdigest()
+        return digest_of(json.dumps([self.free, self.given, self.purpose]), self.module)
 
 
 class _Standardised(nn.Module):
@@ -201,11 +192,10 @@ def purpose_of(problem: Problem, varied: Sequence[str]) -> str:
 def save_reconstructor(path: str | Path, reconstructor: Reconstructor) -> None:
     """Write a network, whole or not at all; an existing file is replaced."""
     content = {
-        "format": _FORMAT, "version": _VERSION, "free": reconstructor.free, "given": list(reconstructor.given),
-        "purpose": reconstructor.purpose, "weights": reconstructor.module.state_dict(), "sha256": reconstructor.digest,
+        "free": reconstructor.free, "given": list(reconstructor.given), "purpose": reconstructor.purpose,
+        "weights": reconstructor.module.state_dict(), "sha256": reconstructor.digest,
     }  # fmt: skip
-    with atomic_file(path, force=True) as temporary:
-        torch.save(content, temporary)
+    write_network(path, _KIND, content)
 
 
 def load_reconstructor(path: str | Path) -> Reconstructor:
@@ -216,24 +206,14 @@ def load_reconstructor(path: str | Path) -> Reconstructor:
     FileError
         If the file is no network, of another version, or damaged.
     """
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, torch.serialization.pickle.UnpicklingError) as error:
-        raise FileError(path, "cannot be read as a network", "train it anew") from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise FileError(path, "is no CEST-MRF network of pulsetwin", "give one that save_reconstructor wrote")
-    if content.get("version") != _VERSION:
-        raise FileError(path, f"is of version {content.get('version')}, not {_VERSION}", "train it anew")
-    try:
-        module = _layers(len(content["weights"]["0.middle"]), len(content["free"]))
-        module.load_state_dict(content["weights"])
-        free = {name: (low, high) for name, (low, high) in content["free"].items()}
-        result = Reconstructor(free, tuple(content["given"]), content["purpose"], module)
-    except (RuntimeError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise FileError(path, "has weights of another network", "train it anew") from error
-    if result.digest != content["sha256"]:
-        raise FileError(path, "was changed: its weights do not match their SHA-256", "train it anew")
-    return result
+    return read_network(path, _KIND, "save_reconstructor", _rebuilt)[0]
+
+
+def _rebuilt(content: Mapping[str, Any]) -> Reconstructor:
+    module = _layers(len(content["weights"]["0.middle"]), len(content["free"]))
+    module.load_state_dict(content["weights"])
+    free = {name: (low, high) for name, (low, high) in content["free"].items()}
+    return Reconstructor(free, tuple(content["given"]), content["purpose"], module)
 
 
 def _layers(inputs: int, outputs: int) -> nn.Sequential:

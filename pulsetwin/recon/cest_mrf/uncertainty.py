@@ -11,24 +11,22 @@ of unit length or not divided, it is the bound ``s^2 (J^T J)^-1``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from pulsetwin.errors import ProtocolError
-from pulsetwin.recon.cest_mrf.problem import Problem, slopes
+from pulsetwin.recon.cest_mrf.problem import Known, Problem, slopes
 
 _ALIKE = 1e-15  # eigenvalues of the correlation of derivatives that are rounding
 
 
 def deviations(
     problem: Problem,
-    found: Mapping[str, np.ndarray],
-    given: Mapping[str, np.ndarray],
+    found: Known,
+    given: Known,
     *,
     noise: np.ndarray | float | None = None,
     data: np.ndarray | None = None,
-    given_deviation: Mapping[str, np.ndarray] | None = None,
+    given_deviation: Known | None = None,
     threads: int = 1,
 ) -> dict[str, np.ndarray]:
     """Return the standard deviation of each estimate, ``[voxel]``; infinite where a parameter changes nothing.

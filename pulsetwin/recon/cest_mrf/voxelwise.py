@@ -7,7 +7,6 @@ another. A coarse grid tells where they lie; each voxel descends from the deepes
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 from scipy.cluster.vq import kmeans, vq
@@ -15,11 +14,9 @@ from scipy.ndimage import minimum_filter
 
 from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.progress import Progress, silent
-from pulsetwin.recon.cest_mrf.problem import Estimate, Problem, predicted, slopes
+from pulsetwin.recon.cest_mrf.problem import Bounds, Estimate, Known, Problem, predicted, slopes
 from pulsetwin.recon.cest_mrf.uncertainty import deviations
 from pulsetwin.recon.levenberg import Model, levenberg
-
-Bounds = Mapping[str, tuple[float, float]]
 
 _GRID, _FEWEST = 600, 3  # places of the coarse grid, and at least along each parameter
 _TYPICAL = 16  # sets of given values for which the grid is computed
@@ -30,9 +27,9 @@ def voxelwise(
     data: np.ndarray,
     problem: Problem,
     free: Bounds,
-    given: Mapping[str, np.ndarray],
+    given: Known,
     *,
-    given_deviation: Mapping[str, np.ndarray] | None = None,
+    given_deviation: Known | None = None,
     starts: int = 3,
     threads: int = 1,
     progress: Progress = silent,
@@ -82,7 +79,7 @@ def voxelwise(
     return Estimate(values, spread, best.misfit)
 
 
-def check_parameters(free: Bounds, given: Mapping[str, np.ndarray], voxels: int) -> None:
+def check_parameters(free: Bounds, given: Known, voxels: int) -> None:
     """Raise unless bounds are in order and given values fit; see `voxelwise`."""
     if not free:
         raise ProtocolError("nothing is sought: give the bounds of at least one parameter")
@@ -96,7 +93,7 @@ def check_parameters(free: Bounds, given: Mapping[str, np.ndarray], voxels: int)
             raise ShapeError(f"{name} is given as {np.shape(values)} for {voxels} voxels: give one value for each")
 
 
-def _model(problem: Problem, names: tuple[str, ...], given: Mapping[str, np.ndarray], threads: int) -> Model:
+def _model(problem: Problem, names: tuple[str, ...], given: Known, threads: int) -> Model:
     known = np.stack(list(given.values())) if given else None
 
     def model(values: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -112,9 +109,7 @@ def _of(model: Model, rows: np.ndarray) -> Model:
     return lambda values, some: model(values, rows[some])
 
 
-def _starts(
-    data: np.ndarray, problem: Problem, free: Bounds, given: Mapping[str, np.ndarray], starts: int, threads: int
-) -> np.ndarray:
+def _starts(data: np.ndarray, problem: Problem, free: Bounds, given: Known, starts: int, threads: int) -> np.ndarray:
     """Return the deepest minima of the grid for each voxel, ``[start, parameter, voxel]``; NaN where there are fewer.
 
     The grid is computed for a few typical sets of given values.

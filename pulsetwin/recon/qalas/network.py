@@ -7,7 +7,6 @@ feature over the slice, so that a voxel's values depend on its slice; T1, T2 and
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -18,14 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pulsetwin.atomic import atomic_file
-from pulsetwin.errors import FileError, ProtocolError
+from pulsetwin.errors import ProtocolError
+from pulsetwin.recon.network_file import digest_of, read_network, write_network
 from pulsetwin.recon.qalas.fit import EFFICIENCY_RANGE, T1_RANGE, T2_RANGE
 from pulsetwin.sim.signal_models.qalas import signals
 from pulsetwin.sim.signal_models.qalas_timing import CONTRASTS, QalasTiming
 
 ARCHITECTURES = ("fast", "paper")
-_FORMAT, _VERSION = "pulsetwin QALAS network", 1
+_KIND = "QALAS network"
 _WIDTH = 64
 _PAPER_T1, _PAPER_T2 = 5.0, 2.5  # what the paper's heads reach [s]
 _SLOPE = 0.2  # of the paper's rectifiers
@@ -56,10 +55,7 @@ class Network:
     def digest(self) -> str:
         """SHA-256 of the weights and of what they are for."""
         about = {"architecture": self.architecture, "timing": _plain(self.timing), "ie": list(self.ie)}
-        result = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-        for name, value in sorted(self.module.state_dict().items()):
-            result.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-        return result.hexdigest()
+        return digest_of(json.dumps(about, sort_keys=True), self.module)
 
     def tissue(self, output: Tensor, data: Tensor, b1: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Return T1, T2 [s], PD, efficiency ``[voxel]`` and the signals that these give ``[voxel, 5]``.
@@ -124,12 +120,10 @@ def save_network(path: str | Path, network: Network, *, training: Mapping[str, A
         State of a training that is to go on: tensors, numbers and text only.
     """
     content = {
-        "format": _FORMAT, "version": _VERSION, "architecture": network.architecture, "timing": _plain(network.timing),
-        "ie": list(network.ie), "weights": network.module.state_dict(), "sha256": network.digest,
-        "training": dict(training or {}),
+        "architecture": network.architecture, "timing": _plain(network.timing), "ie": list(network.ie),
+        "weights": network.module.state_dict(), "sha256": network.digest, "training": dict(training or {}),
     }  # fmt: skip
-    with atomic_file(path, force=True) as temporary:
-        torch.save(content, temporary)
+    write_network(path, _KIND, content)
 
 
 def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
@@ -140,23 +134,15 @@ def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
     FileError
         If the file is no network, of another version, or damaged.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, torch.serialization.pickle.UnpicklingError) as error:
-        raise FileError(path, "cannot be read as a network", "train it anew") from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise FileError(path, "is no QALAS network of pulsetwin", "give one that save_network wrote")
-    if content.get("version") != _VERSION:
-        raise FileError(path, f"is of version {content.get('version')}, not {_VERSION}", "train it anew")
-    try:
-        timing = {name: tuple(x) if isinstance(x, list) else x for name, x in content["timing"].items()}
-        network = new_network(content["architecture"], QalasTiming(**timing), tuple(content["ie"]))
-        network.module.load_state_dict(content["weights"])
-    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
-        raise FileError(path, "has weights of another network", "train it anew") from error
-    if network.digest != content["sha256"]:
-        raise FileError(path, "was changed: its weights do not match their SHA-256", "train it anew")
+    network, content = read_network(path, _KIND, "save_network", _rebuilt)
     return network, content["training"]
+
+
+def _rebuilt(content: Mapping[str, Any]) -> Network:
+    timing = {name: tuple(x) if isinstance(x, list) else x for name, x in content["timing"].items()}
+    network = new_network(content["architecture"], QalasTiming(**timing), tuple(content["ie"]))
+    network.module.load_state_dict(content["weights"])
+    return network
 
 
 def features(architecture: str, data: Tensor, b1: Tensor) -> Tensor:
