@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pulsetwin.cli.files import existing, writable
 from pulsetwin.cli.map_cest import add_cest
 from pulsetwin.cli.map_companions import add_companions
-from pulsetwin.cli.map_qalas import INPUTS, METHODS, add_options, check, map_images, tell
+from pulsetwin.cli.map_qalas import INPUTS, METHODS, add_options, check, map_images
+from pulsetwin.cli.maps_told import write_and_tell
 from pulsetwin.cli.timed import timed
 from pulsetwin.errors import ProtocolError
 from pulsetwin.progress import bar
@@ -30,7 +30,6 @@ def map_qalas(options: argparse.Namespace) -> int:
     inputs |= {role: existing(name) for role, name in roles.items() if name}
     writable(options.output, inputs.values(), force=options.force)
     check(options, inputs.values())
-    from pulsetwin.export.maps_output import write_mapping
     from pulsetwin.sim.signal_models.qalas_timing import QalasTiming
 
     timings: dict[str, float] = {}
@@ -43,13 +42,7 @@ def map_qalas(options: argparse.Namespace) -> int:
         else:
             timing = QalasTiming.from_json(timing_file) if timing_file else QalasTiming.preset(options.timing)
     mapped = map_images(images, timing, options, timings, bar())
-    outputs = write_mapping(
-        options.output, mapped, inputs=inputs, timings=timings, protocol={}, bids=options.bids, force=options.force,
-        progress=bar(),
-    )  # fmt: skip
-    tell(Path(options.output), mapped, outputs)
-    sys.stderr.write("".join(f"warning: {warning}\n" for warning in mapped.maps.warnings))
-    return 0
+    return write_and_tell(options, mapped, inputs, timings)
 
 
 def map_b1(options: argparse.Namespace) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pulsetwin.cli.files import existing, writable
-from pulsetwin.cli.map_qalas import given, tell
+from pulsetwin.cli.map_qalas import given
+from pulsetwin.cli.maps_told import write_and_tell
 from pulsetwin.cli.timed import timed
 from pulsetwin.errors import FileError, ProtocolError
 from pulsetwin.progress import bar
@@ -37,7 +37,6 @@ def map_cest(options: argparse.Namespace) -> int:
     if options.reference and not Path(options.reference).is_dir():
         raise FileError(options.reference, "no such folder", "give one with maps such as amide_fraction.nii.gz")
 
-    from pulsetwin.export.maps_output import write_mapping
     from pulsetwin.recon.cest_mrf.maps import How
 
     timings: dict[str, float] = {}
@@ -46,15 +45,7 @@ def map_cest(options: argparse.Namespace) -> int:
     mapped = _mapped(images, options, How(options.map_method, options.dictionary, options.threads), timings)
     if options.reference:
         mapped = dataclasses.replace(mapped, agreement=_agreement(mapped.maps, Path(options.reference)))
-    outputs = write_mapping(
-        options.output, mapped, inputs=inputs, timings=timings, protocol={}, force=options.force, progress=bar()
-    )
-    tell(Path(options.output), mapped, outputs)
-    for name, figures in mapped.agreement.items():
-        told = ", ".join(f"{one} {value:.4g}" for one, value in figures.items())
-        sys.stdout.write(f"agreement {name}: {told}\n")
-    sys.stderr.write("".join(f"warning: {warning}\n" for warning in mapped.maps.warnings))
-    return 0
+    return write_and_tell(options, mapped, inputs, timings)
 
 
 def check_scan(options: argparse.Namespace) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pulsetwin.cli.files import existing, writable
-from pulsetwin.cli.map_qalas import tell
+from pulsetwin.cli.maps_told import write_and_tell
 from pulsetwin.cli.timed import timed
 from pulsetwin.progress import Progress, bar
 
@@ -98,7 +96,7 @@ def _map(
     writable(options.output, inputs.values(), force=options.force)
     import dataclasses
 
-    from pulsetwin.export.maps_output import Mapped, write_mapping
+    from pulsetwin.export.maps_output import Mapped
     from pulsetwin.recon.nifti_images import read_images
     from pulsetwin.sequences.seqfile import read_seq
 
@@ -108,13 +106,7 @@ def _map(
     with timed(timings, "map"):
         maps = mapping(images, seq, bar())
     maps = dataclasses.replace(maps, warnings=(*images.warnings, *maps.warnings))
-    mapped = Mapped(method, maps, settings)
-    outputs = write_mapping(
-        options.output, mapped, inputs=inputs, timings=timings, protocol={}, force=options.force, progress=bar()
-    )
-    tell(Path(options.output), mapped, outputs)
-    sys.stderr.write("".join(f"warning: {warning}\n" for warning in maps.warnings))
-    return 0
+    return write_and_tell(options, Mapped(method, maps, settings), inputs, timings)
 
 
 def add_companions(methods: Any) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,20 +102,6 @@ def map_images(
         "QALAS", maps, settings, made, {name: one.words for name, one in contrasts.items()},
         regions(maps, ("T1", "T2", "PD", "IE"), labels),
     )  # fmt: skip
-
-
-def tell(out: Path, mapped: Mapped, outputs: Sequence[str]) -> None:
-    """Tell where maps are and what they hold."""
-    first = next(iter(mapped.maps.volumes.values()))
-    lines = [
-        f"maps     {out / 'maps'}{os.sep}  ({', '.join(sorted(mapped.maps.volumes))}; {int(first.valid.sum())} voxels)"
-    ]
-    for region in mapped.regions:
-        t1, t2 = (1e3 * region.values[name][0] for name in ("T1", "T2"))
-        lines.append(f"region   {region.name}: T1 {t1:.0f} ms, T2 {t2:.1f} ms, {region.voxels} voxels")
-    if "report.html" in outputs:
-        lines.append(f"report   {out / 'report.html'}")
-    sys.stdout.write("\n".join(lines) + "\n")
 
 
 def _mode(options: argparse.Namespace) -> str:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pulsetwin.cli import map_cest
 from pulsetwin.cli.files import existing, writable
 from pulsetwin.cli.map_companions import of_scan
-from pulsetwin.cli.map_qalas import INPUTS, check, given, map_images, tell
+from pulsetwin.cli.map_qalas import INPUTS, check, given, map_images
+from pulsetwin.cli.maps_told import tell
 from pulsetwin.cli.timed import timed
 from pulsetwin.errors import ProtocolError
 from pulsetwin.progress import bar
