@@ -42,7 +42,7 @@ class Voxels:
         maps = {}
         for name, (values, unit) in found.items():
             volume = np.zeros(self.where.shape, np.float32)
-            volume[good] = np.where(np.isfinite(values), values, 0)[valid]
+            volume[good] = stored(values)[valid]
             maps[name] = Volume(volume, unit, self.affine, good)
         return maps
 
@@ -92,6 +92,22 @@ def voxels(images: Images, positive: int | None = None) -> Voxels:
         return Voxels(data, signed, where, images.affine)
     if positive is None:
         return Voxels(np.abs(data).astype(np.float64), False, where, images.affine)
+    return Voxels(with_signs(data, positive), True, where, images.affine)
+
+
+def stored(values: np.ndarray) -> np.ndarray:
+    """Return values as float32, 0 where they are not finite or too large for it."""
+    with np.errstate(over="ignore"):
+        single = np.asarray(values).astype(np.float32)
+    return np.where(np.isfinite(single), single, np.float32(0))
+
+
+def with_signs(data: np.ndarray, positive: int) -> np.ndarray:
+    """Return complex values ``[voxel, image]`` as real ones with signs.
+
+    One phase fits all images up to their signs: half that of the sum of squares. Image `positive` is positive.
+    """
     data = data.astype(np.complex128)
-    turned = (data * np.exp(-0.5j * np.angle((data**2).sum(1)))[:, None]).real
-    return Voxels(turned * np.where(turned[:, [positive]] < 0, -1.0, 1.0), True, where, images.affine)
+    common = np.exp(-0.5j * np.angle((data**2).sum(1)))
+    turned: np.ndarray = (data * common[:, None]).real
+    return turned * np.where(turned[:, [positive]] < 0, -1.0, 1.0)

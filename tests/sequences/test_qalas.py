@@ -244,9 +244,10 @@ def test_twin_gives_the_closed_form_of_the_real_pulses(t1, t2, efficiency, tmp_p
     assert -float(inverted[0] + inverted[1]) == pytest.approx(efficiency, abs=0.002)
     names = ("t2prep_start", "t2prep_end", "inversion_start", "inversion_end")
     pulses = SimpleNamespace(
-        **dict(zip(names, [*windows[0], *windows[1]], strict=True)), t2prep=lambda *_: t2prep,
-        inversion=lambda *_: inverted, left=lambda *_: 0.0,
-    )  # fmt: skip
+        **dict(zip(names, [*windows[0], *windows[1]], strict=True)),
+        both=lambda *_: (t2prep, inverted),
+        left=lambda *_: 0.0,
+    )
     wanted = signals(timing, *spins[:2], pulses=pulses)[0].numpy()
     assert np.allclose(found, wanted, atol=0.01 * wanted.max())
 

@@ -20,6 +20,7 @@ from pulsetwin.recon.qalas.ssl_start import noise_of, signed_data
 from pulsetwin.recon.qalas.training import Training
 from pulsetwin.recon.qalas.transmit_field import on_grid
 from pulsetwin.recon.qalas.tv import smooth_fit
+from pulsetwin.recon.voxels import stored, with_signs
 from pulsetwin.sim.signal_models.qalas_pulses import QalasPulses
 from pulsetwin.sim.signal_models.qalas_timing import CONTRASTS, QalasTiming
 from pulsetwin.volume import Images, Maps, Volume
@@ -199,16 +200,10 @@ def _filled(volumes: np.ndarray, usable: np.ndarray) -> np.ndarray:
 
 
 def _signed(data: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Return real signals ``[voxel, 5]``, and whether they have signs.
-
-    One phase fits all contrasts up to their signs: half that of the sum of squares. Contrast 5 is positive.
-    """
+    """Return real signals ``[voxel, 5]``, of which contrast 5 is positive, and whether they have signs."""
     if not np.iscomplexobj(data):
         return data, bool((data < 0).any())
-    data = data.astype(np.complex128)
-    common = np.exp(-0.5j * np.angle((data**2).sum(1)))
-    turned = (data * common[:, None]).real
-    return turned * np.where(turned[:, -1:] < 0, -1.0, 1.0), True
+    return with_signs(data, -1), True
 
 
 def _check_order(data: np.ndarray, signed: bool) -> None:
@@ -294,6 +289,6 @@ def _volumes(
     result = {}
     for name, (values, unit) in maps.items():
         volume = np.zeros(shape, np.float32)
-        volume.ravel()[where] = np.where(np.isfinite(values), values, 0)
+        volume.ravel()[where] = stored(values)
         result[name] = Volume(volume, unit, affine, good)
     return result

@@ -28,11 +28,8 @@ class Preparations(Protocol):
     inversion_start: float
     inversion_end: float
 
-    def t2prep(self, t1: Tensor, t2: Tensor, b1: Tensor, offset: Tensor) -> Affine:
-        """Return the map of longitudinal magnetisation by the T2 preparation."""
-
-    def inversion(self, t1: Tensor, t2: Tensor, b1: Tensor, offset: Tensor) -> Affine:
-        """Return the map of longitudinal magnetisation by the inversion."""
+    def both(self, t1: Tensor, t2: Tensor, b1: Tensor, offset: Tensor) -> tuple[Affine, Affine]:
+        """Return the maps of longitudinal magnetisation by the T2 preparation and by the inversion."""
 
     def left(self, t1: Tensor, t2: Tensor, b1: Tensor) -> Tensor:
         """Return what to add to the signals of perfectly spoiled trains, for a density of 1, ``[..., 5]``."""
@@ -95,7 +92,7 @@ def signals(
     if pulses is None:
         prepared = ideal_t2prep(timing, t1, t2, b1), (-efficiency, torch.zeros_like(t1))
     else:
-        prepared = pulses.t2prep(t1, t2, b1, offset), pulses.inversion(t1, t2, b1, offset)
+        prepared = pulses.both(t1, t2, b1, offset)
     before, (a, b) = _repetition(timing, timing if pulses is None else pulses, prepared, t1, b1)
     steady = b / (1 - a)
     sines = [torch.sin(angle * b1) for angle in timing.flip_angles]

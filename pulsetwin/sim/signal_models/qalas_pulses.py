@@ -60,10 +60,6 @@ class QalasPulses:
     table: SplineTable
     spoiling: SplineTable | None = None
 
-    def t2prep(self, t1: Tensor, t2: Tensor, b1: Tensor, offset: Tensor) -> Affine:
-        """Return the map of the T2 preparation."""
-        return self.both(t1, t2, b1, offset)[0]
-
     def inversion(self, t1: Tensor, t2: Tensor, b1: Tensor, offset: Tensor) -> Affine:
         """Return the map of the inversion."""
         return self.both(t1, t2, b1, offset)[1]
