@@ -18,24 +18,11 @@ from pulsetwin.recon.cest_mrf.by_dictionary import by_dictionary
 from pulsetwin.recon.cest_mrf.dictionary import computed, kept
 from pulsetwin.recon.cest_mrf.grid import Cartesian, spaced
 from pulsetwin.recon.cest_mrf.problem import normalised, predicted, problem_of
-from pulsetwin.recon.cest_mrf.study import read_study
 from pulsetwin.sequences.seqfile import read_seq
 from pulsetwin.sim.bloch_mcconnell.pool_model import GAMMA, Pool, PoolModel
-from tests.recon.cest_mrf.cases import DATA, SEQ, STUDY
+from tests.recon.cest_mrf.cases import DATA, SEQ
 
 LARGINE = DATA / "cest_larg_9p4t"
-
-
-@pytest.fixture(scope="module")
-def seq():
-    return read_seq(SEQ)
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    path = tmp_path_factory.mktemp("study") / "study.yaml"
-    path.write_text(STUDY, "utf-8")
-    return read_study(path)
 
 
 @pytest.fixture(scope="module")

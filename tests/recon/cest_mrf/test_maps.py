@@ -13,27 +13,12 @@ from pulsetwin.errors import FileError, MismatchError, ProtocolError
 from pulsetwin.recon.cest_mrf.maps import How, map_cest
 from pulsetwin.recon.cest_mrf.mat_images import read_mat
 from pulsetwin.recon.cest_mrf.problem import predicted, problem_of
-from pulsetwin.recon.cest_mrf.study import read_study
-from pulsetwin.sequences.seqfile import read_seq
 from pulsetwin.sim.bloch_mcconnell.entries import play_entries
 from pulsetwin.volume import Images, Volume
-from tests.recon.cest_mrf.cases import SEQ, STUDY
 
 SHAPE = (2, 3, 4)
 AFFINE = np.diag([2.0, 2, 5, 1])
 NAMES = ("t1", "t2", "amine.exchange_rate", "amine.fraction")
-
-
-@pytest.fixture(scope="module")
-def seq():
-    return read_seq(SEQ)
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    path = tmp_path_factory.mktemp("maps") / "study.yaml"
-    path.write_text(STUDY, "utf-8")
-    return read_study(path)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from pulsetwin.recon.cest_mrf.problem import normalised
 from pulsetwin.recon.cest_mrf.reconstructor import told_values
 from pulsetwin.recon.cest_mrf.training import Training
 from pulsetwin.recon.cest_mrf.voxelwise import voxelwise
-from tests.recon.cest_mrf.network_cases import FOLDER, FREE, MM, NAMES, larginine, scan
+from tests.recon.cest_mrf.fit_cases import DATA, MM, NAMES, larginine
+from tests.recon.cest_mrf.network_cases import FREE, scan
 
 SHORT = Training(steps=120, batch=256)
 
@@ -86,7 +87,7 @@ def test_other_bounds_than_those_learnt_are_refused(first):
 
 @pytest.mark.slow
 def test_real_scan_of_larginine_leaves_less_than_its_dictionary_and_agrees_in_exchange():
-    voxels = np.load(FOLDER / "voxels.npz")
+    voxels = np.load(DATA / "cest_larg_9p4t" / "voxels.npz")
     free = {"t1": (2.5, 3.3), "t2": (0.6, 1.2), NAMES[0]: (10 * MM, 120 * MM), NAMES[1]: (100.0, 1400.0)}
     data = normalised(voxels["data"].astype(float), "l2")
     found = nbmf(data, larginine(), free, {}, training=Training(steps=800, batch=128, noise=1e-3))

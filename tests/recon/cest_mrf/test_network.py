@@ -20,7 +20,8 @@ from pulsetwin.recon.cest_mrf.reconstructor import (
     told_values,
 )
 from pulsetwin.recon.cest_mrf.training import Training, noise_of
-from tests.recon.cest_mrf.network_cases import FREE, NAMES, NOISE, larginine, scan, tissues
+from tests.recon.cest_mrf.fit_cases import NAMES, larginine, tissues
+from tests.recon.cest_mrf.network_cases import FREE, NOISE, scan
 
 
 @pytest.fixture(scope="module")

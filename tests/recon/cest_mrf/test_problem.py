@@ -9,7 +9,6 @@ import pytest
 
 from pulsetwin.errors import MismatchError, ProtocolError
 from pulsetwin.recon.cest_mrf.problem import NORMALISATIONS, normalised, predicted, problem_of, slopes
-from pulsetwin.sequences.seqfile import read_seq
 from pulsetwin.sim.bloch_mcconnell.pool_model import Pool, PoolModel
 
 SEQ = Path(__file__).parents[2] / "data" / "cest_larg_9p4t" / "acq_protocol.seq"
@@ -19,11 +18,6 @@ TABLE = np.array([[2.8, 0.9, 0.05, 0.97, 1.4e-3, 400.0], [2.6, 1.1, -0.02, 1.05,
 
 def model(b0: float = 9.4) -> PoolModel:
     return PoolModel(2.8, 1.2, (Pool("amine", 1e-3, 300, 3, 2.8, 0.04),), b0, reset=False)
-
-
-@pytest.fixture(scope="module")
-def seq():
-    return read_seq(SEQ)
 
 
 @pytest.mark.parametrize("observe", ["transverse", "z"])
