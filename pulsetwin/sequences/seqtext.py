@@ -184,13 +184,13 @@ def signature(raw: bytes, section: Section | None) -> tuple[str | None, bool | N
         return None, None
     if words.get("type", "md5").strip().lower() != "md5":
         return stated, None
-    body = raw[: raw.rfind(b"\n[SIGNATURE]") + 1]
-    unix = body.replace(b"\r\n", b"\n")
-    variants = {_without_break(body), _without_break(unix)}
+    variants = {signed_part(raw), signed_part(raw.replace(b"\r\n", b"\n"))}
     return stated, any(hashlib.md5(text, usedforsecurity=False).hexdigest() == stated for text in variants)
 
 
-def _without_break(body: bytes) -> bytes:
+def signed_part(raw: bytes) -> bytes:
+    """Return what the signature of a file is the hash of: all before the line break that precedes `[SIGNATURE]`."""
+    body = raw[: raw.rfind(b"\n[SIGNATURE]") + 1]
     for end in (b"\r\n", b"\n"):
         if body.endswith(end):
             return body[: -len(end)]
