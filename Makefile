@@ -55,7 +55,7 @@ demo: $(READY)
 	@ls demo/*/report.html
 
 test: $(READY)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-slow: $(READY)
 	@$(BIN)/python -m pytest -m "slow or not slow"
