@@ -49,3 +49,7 @@ class OutputExistsError(PulsetwinError):
 
 class MissingExtraError(PulsetwinError):
     """An optional package is needed; the message names the extra to install."""
+
+
+class DivergedError(PulsetwinError):
+    """An optimisation ran away or met values that are not finite; the message names step and last good state."""

@@ -1,0 +1,1 @@
+"""Which sequence is best: parameters, losses and penalties, the loop that learns them, and experiments."""
