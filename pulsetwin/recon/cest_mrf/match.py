@@ -62,7 +62,7 @@ def match(
     data
         ``[voxel, measurement]``, of any scale.
     dictionary
-        Entries, of any scale.
+        Entries, of any scale; those without signal are never the best.
     windows
         Ranges, ends included, in which parameters must lie.
     loss
@@ -98,8 +98,10 @@ def match(
     total = len(dictionary.signals)
     columns = [names.index(name) for name in windows]
     for begin in range(0, total, size):
-        table = dictionary.grid.table(begin, begin + size)[:, columns]
-        tiles = _tiles(dictionary.signals[begin : begin + size], table, begin, unit[rows], loss)
+        units, row = _directed(dictionary.signals[begin : begin + size], begin)
+        if not len(row):
+            continue
+        tiles = _tiles(units, dictionary.grid.rows(row)[:, columns], row, unit[rows], loss)
 
         def piece(first: int, tiles: _Tiles = tiles) -> None:
             here = rows[first : first + _VOXELS]
@@ -153,9 +155,15 @@ class _Tiles:
     values: np.ndarray
 
 
-def _tiles(signals: np.ndarray, table: np.ndarray, begin: int, data: np.ndarray, loss: float) -> _Tiles:
-    """Return entries in tiles, sorted by the constrained parameters in `table`, ``[entry, parameter]``."""
+def _directed(signals: np.ndarray, begin: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the unit vectors of signals that have a direction, and their rows, counted from `begin` on."""
     units = _unit(np.asarray(signals, np.float64))
+    row = np.nonzero(np.isfinite(units).all(1))[0]
+    return units[row], begin + row
+
+
+def _tiles(units: np.ndarray, table: np.ndarray, row: np.ndarray, data: np.ndarray, loss: float) -> _Tiles:
+    """Return entries in tiles, sorted by the constrained parameters in `table`, ``[entry, parameter]``."""
     mean = units.mean(0)
     centred = units - mean
     _, axes = np.linalg.eigh(centred.T @ centred)
@@ -172,7 +180,7 @@ def _tiles(signals: np.ndarray, table: np.ndarray, begin: int, data: np.ndarray,
     radii = np.linalg.norm(parts[:, :count] - centres[..., None], axis=1).max(1)
     return _Tiles(
         _in_tiles(units[order]), parts, np.ascontiguousarray(centres.T), radii, basis, mean, rest, largest,
-        (begin + order).reshape(-1, TILE), table.T[:, order].reshape(table.shape[1], len(order) // TILE, TILE),
+        row[order].reshape(-1, TILE), table.T[:, order].reshape(table.shape[1], len(order) // TILE, TILE),
     )  # fmt: skip
 
 

@@ -31,19 +31,32 @@ def program_of(seq: SeqFile, model: PoolModel, mode: str) -> Program:
     Raises
     ------
     ProtocolError, MismatchError
-        As `compile_seq`; or if images are measured in another order than their labels tell.
+        As `compile_seq`; or if there are no images, they are measured in another order than their labels tell, or
+        several readouts make one and `model` begins each measurement anew.
     """
-    events, image = _images(seq)
-    if image.max(initial=0) + 1 == len(image):
-        return compile_seq(seq, model, mode=mode)
-    program = compile_seq(seq, model, mode=mode, reset=False, at_excitations=True)
     played = played_readouts(seq)
-    order = np.lexsort((_distance(played, events), image))
-    nearest = events[order[np.append(True, np.diff(image[order]) > 0)]]
-    pulse = np.cumsum(seq.events[:, RF] != NONE)
-    kept = np.searchsorted(pulse[program.record_block], pulse[played.block[nearest]])
+    events, image = _images(played)
+    if not len(image):
+        raise ProtocolError(f"{seq.path}: nothing is measured: no block has samples of an image")
+    if image.max() + 1 == len(image):
+        program = compile_seq(seq, model, mode=mode)
+        kept = np.searchsorted(program.record_block, played.block[events[np.argsort(image)]])
+    else:
+        if model.reset:
+            raise ProtocolError(f"{seq.path}: several readouts make an image, and the magnetisation is carried from "
+                                "one to the next: set reset_init_mag: false in the pool model")  # fmt: skip
+        program = compile_seq(seq, model, mode=mode, at_excitations=True)
+        order = np.lexsort((_distance(played, events), image))
+        nearest = events[order[np.append(True, np.diff(image[order]) > 0)]]
+        pulse = np.cumsum(seq.events[:, RF] != NONE)
+        kept = np.searchsorted(pulse[program.record_block], pulse[played.block[nearest]])
     if np.any(np.diff(kept) <= 0):
         raise ProtocolError(f"{seq.path}: images are not measured in the order of their labels: give one that does so")
+    return _with_records(program, kept)
+
+
+def _with_records(program: Program, kept: np.ndarray) -> Program:
+    """Return a program that makes the records `kept` only, in rising order."""
     left_out = np.delete(np.nonzero(program.path == RECORD)[0], kept)
     return replace(
         program, path=np.delete(program.path, left_out), path_turn=np.delete(program.path_turn, left_out),
@@ -51,9 +64,8 @@ def program_of(seq: SeqFile, model: PoolModel, mode: str) -> Program:
     )  # fmt: skip
 
 
-def _images(seq: SeqFile) -> tuple[np.ndarray, np.ndarray]:
+def _images(played: PlayedReadouts) -> tuple[np.ndarray, np.ndarray]:
     """Return the readouts that make images, and which image each belongs to, by its labels if there are any."""
-    played = played_readouts(seq)
     imaging = played.flags.get("imaging", np.ones(len(played), bool))
     events = np.nonzero(imaging)[0]
     labels = [played.labels[name][events] for name in CONTRAST_LABELS if name in played.labels]

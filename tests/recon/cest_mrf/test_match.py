@@ -132,3 +132,21 @@ def test_inputs_are_checked(dictionary):
         match(np.ones((3, 12)), dictionary, {"t1": (np.ones(2), np.ones(2))})
     with pytest.raises(ProtocolError, match="b1 is constrained but not in the dictionary"):
         match(np.ones((3, 12)), dictionary, {"b1": (np.ones(3), np.ones(3))})
+
+
+@pytest.mark.parametrize("memory", [2e9, 500_000])
+def test_entries_without_signal_are_left_out(dictionary, memory):
+    """As those of a B1 of 0, a whole part of the dictionary here."""
+    signals = dictionary.signals.copy()
+    signals[:1200] = 0
+    signals[2000:2010] = np.nan
+    data = measured(dictionary, 300, 1e-2)
+    windows = {"t1": (np.full(300, 1.0), np.full(300, 1.9))}
+    t1 = GRID.table(0, len(GRID))[:, 0]
+    allowed = np.isfinite(signals).all(1) & signals.any(1)
+    for given, some in (({}, allowed), (windows, allowed & (t1 <= 1.9))):
+        found = match(data, Dictionary(GRID, signals), given, memory=memory)
+        with np.errstate(invalid="ignore"):
+            entry, likeness = brute(data, signals, np.broadcast_to(some, (300, len(some))))
+        np.testing.assert_array_equal(found.entry, entry)
+        np.testing.assert_array_equal(found.likeness, likeness)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pypulseq as pp
 import pytest
 import torch
 
+from pulsetwin.errors import ProtocolError
 from pulsetwin.recon.cest_mrf.snapshots import program_of
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.cest_mrf import Protocol, build
@@ -33,6 +37,7 @@ def model(b0: float) -> PoolModel:
         ({"readout": "flash", "order": "linear"}, (5, 14, 23)),  # line 4 of 8
         ({"readout": "flash", "order": "linear", "shots": 2}, (3, 8, 13)),  # line 4 is the third of the first shot
         ({"readout": "fid", "matrix": (1, 1, 1)}, (1, 3, 5)),
+        ({"readout": "fid", "matrix": (1, 1, 1), "noise_samples": 64}, (1, 3, 5)),
     ],
 )
 def test_the_one_that_reads_the_centre_of_k_space(settings, pulses):
@@ -57,3 +62,23 @@ def test_its_magnetisation_is_what_the_engine_gives_for_all():
 
 def test_without_labels_each_block_with_samples_is_an_image():
     assert program_of(read_seq(SEQ), model(9.4), "pulseq_cest").records == 30
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [((("NAV", 1), ("NAV", 1)), "no block has samples of an image"),
+     ((("REP", 1), ("REP", 0)), "not measured in the order of their labels")],
+)  # fmt: skip
+def test_without_images_or_order_it_is_refused(labels, message):
+    seq = pp.Sequence(PRISMA.opts)
+    for name, value in labels:
+        seq.add_block(pp.make_block_pulse(1.0, duration=1e-3, delay=1e-4, use="excitation", system=PRISMA.opts))
+        seq.add_block(pp.make_adc(4, duration=2e-4, delay=2e-5, system=PRISMA.opts), pp.make_label(name, "SET", value))
+    with pytest.raises(ProtocolError, match=message):
+        program_of(as_seq_file(seq), model(PRISMA.field_strength), "physical")
+
+
+def test_images_of_several_readouts_do_not_begin_anew():
+    seq = as_seq_file(build(Protocol(matrix=(8, 8, 1), b1=(0.0, 2e-6)), PRISMA))
+    with pytest.raises(ProtocolError, match="reset_init_mag: false"):
+        program_of(seq, replace(model(PRISMA.field_strength), reset=True), "physical")
