@@ -82,7 +82,7 @@ class Hypercube:
     Raises
     ------
     ProtocolError
-        If there is no parameter or entry, or a range is not finite or empty.
+        If there is no parameter or entry, the seed is negative, or a range is not finite or empty.
     """
 
     ranges: Mapping[str, tuple[float, float]]
@@ -92,6 +92,8 @@ class Hypercube:
     def __post_init__(self) -> None:
         if not self.ranges or self.samples < 1:
             raise ProtocolError(f"a hypercube of {len(self.ranges)} parameters and {self.samples} entries: give both")
+        if self.seed < 0:
+            raise ProtocolError(f"seed = {self.seed}: give a number from 0 on")
         for name, (low, high) in self.ranges.items():
             if not -math.inf < low < high < math.inf:
                 raise ProtocolError(f"grid: {name} = {low:g} .. {high:g}: give a finite range, the lower end first")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from pulsetwin.recon.cest_mrf.grid import Cartesian, Grid, Hypercube, spaced
 from pulsetwin.recon.cest_mrf.problem import NORMALISATIONS
 from pulsetwin.sim.bloch_mcconnell.compile_seq import MODES
 from pulsetwin.sim.bloch_mcconnell.entries import OBSERVED
-from pulsetwin.sim.bloch_mcconnell.pool_model import PoolModel
-from pulsetwin.sim.bloch_mcconnell.pools import parsed, read_pools
+from pulsetwin.sim.bloch_mcconnell.pool_model import PoolModel, check_parameter
+from pulsetwin.sim.bloch_mcconnell.pools import known, number, parsed, read_pools, whole
 
 WATER_PROTONS = 110e3
 """Concentration of the protons of water, to which fractions relate [mM]."""
@@ -112,26 +111,26 @@ def read_study(path: str | Path) -> Study:
     path = Path(path)
     model = read_pools(path, _TABLES)
     held = parsed(path)
-    measurement = _MEASUREMENT | _known(path, "measurement", held.get("measurement", {}), _MEASUREMENT)
+    measurement = _MEASUREMENT | known(path, "measurement", held.get("measurement", {}), _MEASUREMENT)
     for key, word in measurement.items():
         if word not in _WORDS[key]:
             raise FileError(path, f"{key} = {word!r}", f"give one of {', '.join(_WORDS[key])}", "measurement")
     pools = [pool.name for pool in model.pools]
-    stated = _known(path, "solutes", held.get("solutes", {}), pools)
+    stated = known(path, "solutes", held.get("solutes", {}), pools)
     solutes = {name: _solute(path, f"solutes.{name}", table) for name, table in stated.items()}
     grid = _grid(path, model, solutes, held["grid"]) if "grid" in held else None
     return Study(model, grid, measurement, solutes)
 
 
 def _solute(path: Path, where: str, table: Any) -> Solute:
-    held = _known(path, where, table, ("protons", "water", "ph"))
-    numbers = {key: _number(path, where, key, held[key]) for key in ("protons", "water") if key in held}
+    held = known(path, where, table, ("protons", "water", "ph"))
+    numbers = {key: number(path, f"{where}.{key}", held[key]) for key in ("protons", "water") if key in held}
     if "protons" not in numbers or min(numbers.values()) <= 0:
         raise FileError(path, "protons are missing, or not above 0", _REMEDY, where)
     ph = None
     if "ph" in held:
-        stated = _known(path, f"{where}.ph", held["ph"], ("rate", "at", "offset"))
-        values = {key: _number(path, f"{where}.ph", key, value) for key, value in stated.items()}
+        stated = known(path, f"{where}.ph", held["ph"], ("rate", "at", "offset"))
+        values = {key: number(path, f"{where}.ph.{key}", value) for key, value in stated.items()}
         if "rate" not in values or "at" not in values or values["rate"] <= 0:
             raise FileError(path, "give rate, above 0, and at", _REMEDY, f"{where}.ph")
         ph = PhCalibration(**values)
@@ -142,15 +141,18 @@ def _grid(path: Path, model: PoolModel, solutes: Mapping[str, Solute], table: An
     """Return the grid that a table describes."""
     factors = {name: 1.0 for name, _ in model.parameters()}
     factors |= {f"{name}.concentration": one.protons / one.water for name, one in solutes.items()}
-    held = dict(_known(path, "grid", table, (*factors, "samples", "seed")))
-    settings = {key: int(_number(path, "grid", key, held.pop(key))) for key in ("samples", "seed") if key in held}
+    held = dict(known(path, "grid", table, (*factors, "samples", "seed")))
+    settings = {key: whole(path, f"grid.{key}", held.pop(key)) for key in ("samples", "seed") if key in held}
     axes = {}
     for name, stated in held.items():
-        values = _values(path, f"grid.{name}", stated, whole="samples" not in settings)
+        values = _values(path, f"grid.{name}", stated, ends="samples" in settings)
         axes[name.replace(".concentration", ".fraction")] = factors[name] * values
     if len(axes) < len(held):
         raise FileError(path, "concentration and fraction of one pool", "give one of both", "grid")
     try:
+        for name, values in axes.items():
+            if values.size:
+                check_parameter(name, float(values.min()))
         if "samples" in settings:
             return Hypercube({name: (values[0], values[-1]) for name, values in axes.items()}, **settings)
         if settings:
@@ -160,41 +162,19 @@ def _grid(path: Path, model: PoolModel, solutes: Mapping[str, Solute], table: An
         raise FileError(path, str(error), _REMEDY) from None
 
 
-def _values(path: Path, where: str, stated: Any, whole: bool) -> np.ndarray:
-    """Return the values of an axis; both ends of it if not `whole`."""
+def _values(path: Path, where: str, stated: Any, ends: bool) -> np.ndarray:
+    """Return the values of an axis; of a hypercube both `ends` of it."""
     if isinstance(stated, dict):
-        keys = ("from", "to", "step") if whole else ("from", "to")
-        held = _known(path, where, stated, keys)
+        keys = ("from", "to") if ends else ("from", "to", "step")
+        held = known(path, where, stated, keys)
         if len(held) < len(keys):
             raise FileError(path, f"{sorted(held)}", f"give {', '.join(keys)}", where)
-        ends = [_number(path, where, key, held[key]) for key in keys]
+        span = [number(path, f"{where}.{key}", held[key]) for key in keys]
         try:
-            return spaced(*ends) if whole else np.array(ends)
+            return np.array(span) if ends else spaced(*span)
         except ProtocolError as error:
             raise FileError(path, str(error), "", where) from None
-    if not whole:
+    if ends:
         raise FileError(path, f"{stated!r}", "a hypercube takes from and to", where)
     listed = stated if isinstance(stated, list) else [stated]
-    return np.array([_number(path, where, "value", one) for one in listed])
-
-
-def _known(path: Path, where: str, table: Any, keys: Any) -> dict[str, Any]:
-    """Return a table, all of whose keys are among `keys`."""
-    if not isinstance(table, dict):
-        raise FileError(path, f"{table!r} where a table belongs", _REMEDY, where)
-    for key in table:
-        if key not in keys:
-            near = difflib.get_close_matches(str(key), list(keys), 1)
-            told = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(keys)}"
-            raise FileError(path, f"{key!r} is unknown", told, where)
-    return table
-
-
-def _number(path: Path, where: str, key: str, value: Any) -> float:
-    """Return a number; YAML takes ``1e-3`` without a point for text."""
-    try:
-        if not isinstance(value, bool):
-            return float(value)
-    except (TypeError, ValueError):
-        pass
-    raise FileError(path, f"{key} = {value!r} is no number", _REMEDY, where)
+    return np.array([number(path, where, one) for one in listed])

@@ -54,10 +54,10 @@ class Pool:
     lineshape: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.name or "." in self.name:
-            raise ProtocolError(f"pool {self.name!r}: give a name without a dot")
+        if not self.name or set(self.name) & set("./\\"):
+            raise ProtocolError(f"pool {self.name!r}: give a name without a dot or slash: files are named after it")
         for name in OF_POOL:
-            _check(f"{self.name}.{name}", getattr(self, name), positive=name in ("t1", "t2"), signed=name == "shift")
+            check_parameter(f"{self.name}.{name}", getattr(self, name))
         if self.lineshape not in (None, *LINESHAPES):
             raise ProtocolError(f"{self.name}.lineshape = {self.lineshape!r}: give one of {', '.join(LINESHAPES)}")
 
@@ -154,6 +154,11 @@ def check_field(seq: SeqFile, model: PoolModel) -> None:
                 f"{seq.path}: {name} = {value:g} is a field of {value * unit:.4g} T, the pool model's b0 is "
                 f"{model.b0:g} T: give the model of that field"
             )
+
+
+def check_parameter(name: str, value: float) -> None:
+    """Raise a `ProtocolError` if a value is not in the range of a parameter that `PoolModel.parameters` names."""
+    _check(name, value, positive=name.endswith(("t1", "t2")), signed=name.endswith("shift"))
 
 
 def _check(name: str, value: float, positive: bool, signed: bool) -> None:

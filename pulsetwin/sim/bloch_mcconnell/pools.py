@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -51,20 +52,20 @@ def read_pools(path: str | Path, others: Collection[str] = ()) -> PoolModel:
     path = Path(path)
     held = parsed(path)
     own = {key: value for key, value in held.items() if key not in others} if isinstance(held, dict) else held
-    table = _known(path, "", own, _MODEL)
-    water = _known(path, "water_pool", table["water_pool"], _WATER)
-    if _number(path, "water_pool.f", water["f"]) != 1:
+    table = _complete(path, "", own, _MODEL)
+    water = _complete(path, "water_pool", table["water_pool"], _WATER)
+    if number(path, "water_pool.f", water["f"]) != 1:
         raise FileError(path, f"water_pool.f = {water['f']} where fractions are relative to water", "divide all by it")
     pools = [_pool(path, f"cest_pool.{name}", str(name), entry) for name, entry in _tables(path, table["cest_pool"])]
     if table["mt_pool"]:
         pools.append(_semisolid(path, table["mt_pool"]))
     return _checked(
         path, "", PoolModel,
-        t1=_number(path, "water_pool.t1", water["t1"]), t2=_number(path, "water_pool.t2", water["t2"]),
-        pools=tuple(pools), b0=_number(path, "b0", table["b0"]), gamma=1e6 * _number(path, "gamma", table["gamma"]),
-        b0_shift=_number(path, "b0_inhom", table["b0_inhom"]), b1=_number(path, "rel_b1", table["rel_b1"]),
-        scale=_number(path, "scale", table["scale"]), reset=_flag(path, "reset_init_mag", table["reset_init_mag"]),
-        max_pulse_samples=int(_number(path, "max_pulse_samples", table["max_pulse_samples"])),
+        t1=number(path, "water_pool.t1", water["t1"]), t2=number(path, "water_pool.t2", water["t2"]),
+        pools=tuple(pools), b0=number(path, "b0", table["b0"]), gamma=1e6 * number(path, "gamma", table["gamma"]),
+        b0_shift=number(path, "b0_inhom", table["b0_inhom"]), b1=number(path, "rel_b1", table["rel_b1"]),
+        scale=number(path, "scale", table["scale"]), reset=_flag(path, "reset_init_mag", table["reset_init_mag"]),
+        max_pulse_samples=whole(path, "max_pulse_samples", table["max_pulse_samples"]),
     )  # fmt: skip
 
 
@@ -80,18 +81,43 @@ def parsed(path: Path) -> Any:
         raise FileError(path, f"is no {kind}: {' '.join(str(error).split())}", _REMEDY) from None
 
 
-def _known(path: Path, where: str, table: Any, keys: dict[str, Any]) -> dict[str, Any]:
-    """Return a table with the defaults of `keys`, of which those that are None must be given."""
+def known(path: Path, where: str, table: Any, keys: Collection[str]) -> dict[str, Any]:
+    """Return a table, raising a `FileError` if it is none or has a key that is not among `keys`."""
     if not isinstance(table, dict):
         raise FileError(path, f"{table!r} where a table with {', '.join(keys)} belongs", _REMEDY, where)
     for key in table:
         if key not in keys:
             near = difflib.get_close_matches(str(key), keys, 1)
-            raise FileError(path, f"{key!r} is unknown", f"did you mean {near[0]!r}?" if near else _REMEDY, where)
-    missing = [key for key, default in keys.items() if default is None and key not in table]
+            told = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(keys)}"
+            raise FileError(path, f"{key!r} is unknown", told, where)
+    return table
+
+
+def number(path: Path, key: str, value: Any) -> float:
+    """Return a finite number, raising a `FileError` if it is none; YAML takes ``1e-3`` without a point for text."""
+    try:
+        if not isinstance(value, bool) and math.isfinite(float(value)):
+            return float(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise FileError(path, f"{key} = {value!r} is no number", "give a finite one")
+
+
+def whole(path: Path, key: str, value: Any) -> int:
+    """Return a whole number, raising a `FileError` if it is none."""
+    stated = number(path, key, value)
+    if stated != int(stated):
+        raise FileError(path, f"{key} = {value!r} is no whole number", "give one")
+    return int(stated)
+
+
+def _complete(path: Path, where: str, table: Any, keys: dict[str, Any]) -> dict[str, Any]:
+    """Return a table with the defaults of `keys`, of which those that are None must be given."""
+    held = known(path, where, table, keys)
+    missing = [key for key, default in keys.items() if default is None and key not in held]
     if missing:
         raise FileError(path, f"{missing[0]} is missing", _REMEDY, where)
-    return keys | table
+    return keys | held
 
 
 def _tables(path: Path, entries: Any) -> Iterable[tuple[str, Any]]:
@@ -101,15 +127,15 @@ def _tables(path: Path, entries: Any) -> Iterable[tuple[str, Any]]:
 
 
 def _pool(path: Path, where: str, name: str, entry: Any, lineshape: str | None = None) -> Pool:
-    table = _known(path, where, entry, _POOL)
-    f, t1, t2, k, dw = (_number(path, f"{where}.{key}", table[key]) for key in _POOL)
+    table = _complete(path, where, entry, _POOL)
+    f, t1, t2, k, dw = (number(path, f"{where}.{key}", table[key]) for key in _POOL)
     return _checked(
         path, where, Pool, name=name, fraction=f, exchange_rate=k, shift=dw, t1=t1, t2=t2, lineshape=lineshape
     )  # fmt: skip
 
 
 def _semisolid(path: Path, entry: Any) -> Pool:
-    table = _known(path, "mt_pool", entry, {**_POOL, "lineshape": None})
+    table = _complete(path, "mt_pool", entry, {**_POOL, "lineshape": None})
     stated = str(table.pop("lineshape"))
     lineshape = _LINESHAPES.get(stated.lower())
     if lineshape is None:
@@ -124,16 +150,6 @@ def _checked(path: Path, where: str, make: Callable[..., T], **values: Any) -> T
         return make(**values)
     except ProtocolError as error:
         raise FileError(path, str(error), "", where) from None
-
-
-def _number(path: Path, key: str, value: Any) -> float:
-    """Return a number; YAML takes ``1e-3`` without a point for text."""
-    try:
-        if not isinstance(value, bool):
-            return float(value)
-    except (TypeError, ValueError):
-        pass
-    raise FileError(path, f"{key} = {value!r} is no number", _REMEDY)
 
 
 def _flag(path: Path, key: str, value: Any) -> bool:

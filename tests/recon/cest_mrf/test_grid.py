@@ -46,6 +46,11 @@ def test_steps_reach_the_end():
             spaced(*bad)
 
 
+def test_a_seed_is_not_negative():
+    with pytest.raises(ProtocolError, match="seed = -1: give a number from 0 on"):
+        Hypercube({"t1": (1.0, 2.0)}, 10, seed=-1)
+
+
 @pytest.mark.parametrize("values", [[], [1.0, 1.0], [2.0, 1.0], [1.0, np.nan]])
 def test_values_rise(values):
     with pytest.raises(ProtocolError, match="t1"):
@@ -101,7 +106,12 @@ def test_ph_of_base_catalysed_exchange():
     ("old", "new", "message"),
     [
         ("  amine.exchange_rate", "  amine.exchange", r"grid: 'amine.exchange' is unknown; did you mean 'amine.ex"),
-        ("[0.6, 0.9, 1.2]", "[0.6, 0.9, x]", r"grid.t2: value = 'x' is no number"),
+        ("[0.6, 0.9, 1.2]", "[0.6, 0.9, x]", r"grid.t2 = 'x' is no number"),
+        ("[0.6, 0.9, 1.2]", "[]", r"t2 = \[\]: give finite numbers"),
+        ("[0.6, 0.9, 1.2]", "[0, 0.9]", r"t2 = 0: give a number above 0"),
+        ("from: 10, to: 120", "from: -10, to: 120", r"amine.fraction = -0.000\d+: give a number from 0 on"),
+        ("from: 100, to", "from: .nan, to", r"grid.amine.exchange_rate.from = nan is no number"),
+        ("at: 4", "at: .inf", r"solutes.amine.ph.at = inf is no number"),
         ("[0.6, 0.9, 1.2]", "[0.6, 0.6]", "rising order"),
         ("step: 0.2", "step: 0.3", "leads to the end"),
         ("step: 0.2", "stepp: 0.2", r"'stepp' is unknown; did you mean 'step'"),
@@ -113,6 +123,8 @@ def test_ph_of_base_catalysed_exchange():
         ("grid:\n", "grid:\n  seed: 1\n", "give samples too"),
         ("grid:\n", "grid:\n  samples: 10\n", r"'step' is unknown; known are from, to"),
         ("t1: {from: 2.5, to: 3.3, step: 0.2}", "samples: 10", "takes from and to"),
+        ("grid:\n", "grid:\n  samples: 3.7\n", r"grid.samples = 3.7 is no whole number"),
+        ("grid:\n", "grid:\n  samples: .inf\n", r"grid.samples = inf is no number"),
         ("b0: 9.4\n", "", "b0 is missing"),
     ],
 )

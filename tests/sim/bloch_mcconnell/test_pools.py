@@ -76,6 +76,8 @@ def test_files_of_others():
         ("SuperLorentzian", "Gaussian", "lineshape 'Gaussian' is unknown; give Lorentzian or SuperLorentzian"),
         ("b0: 3\n", "", "b0 is missing"),
         ("b0_inhom", "b0_inhomogeneity", "'b0_inhomogeneity' is unknown; did you mean 'b0_inhom'"),
+        ("samples: 300", "samples: .inf", "max_pulse_samples = inf is no number"),
+        ("samples: 300", "samples: 2.5", "max_pulse_samples = 2.5 is no whole number"),
         ("False", "maybe", "reset_init_mag = 'maybe' is neither true nor false"),
         ("b0: 3\n", "b0: [3\n", "is no YAML"),
         ("{'amide'", "{'mt'", "pool 'mt' is there twice"),
@@ -96,8 +98,9 @@ def test_missing_file_and_empty_file(tmp_path):
 
 
 def test_models_that_make_no_sense():
-    with pytest.raises(ProtocolError, match=r"without a dot"):
-        Pool("a.b", 0.1, 30, 0, 1, 0.1)
+    for name in ("", "a.b", "a/b", "..\\b"):
+        with pytest.raises(ProtocolError, match=r"without a dot or slash"):
+            Pool(name, 0.1, 30, 0, 1, 0.1)
     with pytest.raises(ProtocolError, match="t2 = nan is no finite number"):
         replace(MODEL, t2=math.nan)
 
