@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pypulseq as pp
 
+from pulsetwin.errors import ProtocolError
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.checks import check_even
 from pulsetwin.sequences.describe_scan import describe
@@ -18,7 +19,7 @@ from pulsetwin.sequences.noise_scan import add_noise_scan
 from pulsetwin.sequences.orderings import annular, centred_block, centric, elliptical_mask, poisson_mask
 from pulsetwin.sequences.preparations import Preparation, inversion, play, t2_preparation
 from pulsetwin.sequences.protocol import setting, validate
-from pulsetwin.sequences.qalas_train import CONTRASTS, Train, add_train, label, readout_train
+from pulsetwin.sequences.qalas_train import CONTRASTS, Train, add_train, flip_angles, label, readout_train
 from pulsetwin.sequences.timing import pause, rest
 
 
@@ -37,7 +38,9 @@ class Protocol:
     calibration: int = setting(16, "", "lines and partitions of the fully sampled centre", low=0, high=512)
     seed: int = setting(0, "", "of the sampling pattern", low=0, high=2**31)
     train: int = setting(127, "", "readouts of a train", low=1, high=4096)
-    flip_angle: float = setting(math.radians(4), "rad", "of the readouts", low=1e-3, high=math.pi / 2)
+    flip_angle: tuple[float, ...] = setting(
+        (math.radians(4),), "rad", "of the readouts: of all, or of each of the five trains", low=1e-3, high=math.pi / 2
+    )
     te: float | None = setting(2.276e-3, "s", "echo time; the least if none", low=0, high=1)
     echo_spacing: float | None = setting(5.8e-3, "s", "from readout to readout; the least if none", low=0, high=1)
     bandwidth: float = setting(325.5, "Hz", "per pixel", low=1, high=1e5)
@@ -78,6 +81,8 @@ class Protocol:
     def __post_init__(self) -> None:
         validate(self)
         check_even(self.matrix)
+        if len(self.flip_angle) not in (1, CONTRASTS):
+            raise ProtocolError(f"flip_angle has {len(self.flip_angle)} values: give 1 or {CONTRASTS}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +232,6 @@ def _described(seq: pp.Sequence, p: Protocol, plan: _Plan, repetitions: int) -> 
         TI=plan.inverted.after + plan.after_inversion + plan.train.centre, EchoSpacing=plan.train.spacing,
         T2prepStart=plan.prepared.before - p.t2prep_te, T2prepTE=p.t2prep_te, InversionStart=begin + pulse.delay,
         InversionDuration=pulse.shape_dur, TrainStarts=[start + plan.train.centre for start in starts],
-        TrainLength=p.train, FlipAngles=[p.flip_angle] * CONTRASTS,
+        TrainLength=p.train, FlipAngles=flip_angles(p),
         Acceleration=p.matrix[1] * p.matrix[2] / (repetitions * p.train), Repetitions=repetitions,
     )  # fmt: skip

@@ -31,7 +31,7 @@ class Train:
     Parameters
     ----------
     pulses, acquisitions
-        By number of the readout in the TR: their phases differ.
+        By number of the readout in the TR: their phases differ, and the flip angles of trains.
     lead, read, leave
         Gradients along x before, during and after the acquisition.
     along
@@ -70,8 +70,8 @@ def readout_train(seq: pp.Sequence, protocol: Any, scanner: Scanner) -> Train:
         If the echo time or the spacing is too short; the least that works is told.
     """
     p, raster = protocol, scanner.block_raster
-    pulse = hard_pulse(p.flip_angle, p.rf_duration, "excitation", scanner)
-    span, centre = up(pp.calc_duration(pulse), raster), pulse.delay + pulse.center
+    tips = [hard_pulse(angle, p.rf_duration, "excitation", scanner) for angle in flip_angles(p)]
+    span, centre = up(pp.calc_duration(tips[0]), raster), tips[0].delay + tips[0].center
     read = line(p.matrix[0], p.fov[0], p.bandwidth, p.oversampling, scanner)
     farthest = [count / 2 / fov for count, fov in zip(p.matrix[1:], p.fov[1:], strict=True)]
     spoiling = p.spoiling * p.matrix[0] / p.fov[0] - (read.read.area - read.before)
@@ -84,7 +84,7 @@ def readout_train(seq: pp.Sequence, protocol: Any, scanner: Scanner) -> Train:
     phases = [within_turn(spoiled_phase(p.rf_spoiling, number)) for number in range(CONTRASTS * p.train)]
     encoded = tuple(zip("yz", p.matrix[1:], p.fov[1:], strict=True))
     return Train(
-        pulses=tuple(_with_phase(seq, pulse, phase) for phase in phases),
+        pulses=tuple(_with_phase(seq, tips[number // p.train], phase) for number, phase in enumerate(phases)),
         acquisitions=tuple(_with_phase(seq, read.adc, phase) for phase in phases),
         lead=registered(seq, lobe("x", -read.before, lead, scanner)), read=registered(seq, read.read),
         leave=registered(seq, lobe("x", spoiling, leave, scanner)),
@@ -96,6 +96,11 @@ def readout_train(seq: pp.Sequence, protocol: Any, scanner: Scanner) -> Train:
         span=pp.make_delay(span), centre=centre, te=span - centre + lead + read.echo,
         spacing=span + lead + read.duration + leave,
     )  # fmt: skip
+
+
+def flip_angles(protocol: Any) -> list[float]:
+    """Return the flip angle of each train [rad]."""
+    return list(protocol.flip_angle) * (CONTRASTS // len(protocol.flip_angle))
 
 
 def add_train(seq: pp.Sequence, train: Train, contrast: int, order: Array, names: list[list[Any]] | None) -> None:

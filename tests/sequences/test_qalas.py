@@ -229,8 +229,24 @@ def test_twin_gives_the_closed_form(tmp_path):
     """White matter by graphs, whose pulses act at once, at their centres."""
     seq = build(TINY, PRISMA)
     found = first_echoes(seq, tmp_path / "qalas.seq", 0.85, 0.07)
-    wanted = math.sin(TINY.flip_angle) * closed_form(seq.definitions, 0.85, 0.07, math.cos(TINY.flip_angle))
+    angles = TINY.flip_angle * 5
+    wanted = np.sin(angles) * closed_form(seq.definitions, 0.85, 0.07, np.cos(angles))
     assert np.allclose(found, wanted, atol=0.005 * wanted.max())
+
+
+def test_flip_angles_of_trains(tmp_path):
+    """Five angles are those of the trains, as the file tells, and the twin's signals are of the model with them."""
+    angles = tuple(math.radians(angle) for angle in (6.0, 4.0, 7.0, 2.0, 5.0))
+    seq = build(replace(TINY, flip_angle=angles), PRISMA)
+    played = np.array([2 * math.pi * abs(rf.signal).mean() * rf.shape_dur for _, _, rf in pulses(seq)
+                       if rf.use == "excitation"])  # fmt: skip
+    assert np.allclose(played.reshape(-1, 5, TINY.train), np.array(angles)[:, None], rtol=1e-6)
+    found = first_echoes(seq, tmp_path / "qalas.seq", 0.85, 0.07)
+    assert seq.definitions["FlipAngles"] == list(angles)
+    wanted = np.sin(angles) * closed_form(seq.definitions, 0.85, 0.07, np.cos(angles))
+    assert np.allclose(found, wanted, atol=0.005 * wanted.max())
+    with pytest.raises(ProtocolError, match="flip_angle has 3 values: give 1 or 5"):
+        replace(TINY, flip_angle=angles[:3])
 
 
 @pytest.mark.parametrize(("t1", "t2", "efficiency"), [(0.85, 0.07, 0.887), (1.35, 0.085, 0.906)])
@@ -252,7 +268,7 @@ def test_twin_gives_the_closed_form_of_the_real_pulses(t1, t2, efficiency, tmp_p
     assert np.allclose(found, wanted, atol=0.01 * wanted.max())
 
 
-def closed_form(said, t1, t2, cosine) -> np.ndarray:
+def closed_form(said, t1, t2, cosines) -> np.ndarray:
     """Return the steady state of Mz before each train, by the times that the `.seq` states."""
     tipped, inverted = said["T2prepStart"] + said["T2prepTE"], said["InversionStart"] + said["InversionDuration"] / 2
     state, maps = np.array([math.exp(-said["T2prepTE"] / t2), 0.0]), []  # Mz -> state[0] Mz + state[1]
@@ -268,7 +284,7 @@ def closed_form(said, t1, t2, cosine) -> np.ndarray:
         state = recovered(start - begin)
         maps.append(state)
         for _ in range(said["TrainLength"]):
-            state = state * cosine
+            state = state * cosines[contrast]
             state = recovered(said["EchoSpacing"])
     state = recovered(said["TR"] + said["T2prepStart"] - ends[-1])
     steady = state[1] / (1 - state[0])
