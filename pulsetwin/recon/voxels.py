@@ -12,6 +12,7 @@ from pulsetwin.recon.nifti_images import same_grid
 from pulsetwin.volume import Images, Volume
 
 _DIM = 0.05  # part of the bright voxels' signal below which a voxel counts as empty
+_LARGEST_SHIFT = 3.0  # that fields have, and beyond which a map is probably not in ppm [ppm]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,15 @@ class Voxels:
     affine: np.ndarray
 
     def volumes(self, found: Mapping[str, tuple[np.ndarray, str]], valid: np.ndarray) -> dict[str, Volume]:
-        """Return maps of values ``[voxel]`` and their unit by name, which are 0 where not `valid`, ``[voxel]``."""
-        good = np.zeros(self.where.shape, bool)
-        good[self.where] = valid
+        """Return maps of values ``[voxel]`` and their unit by name.
+
+        They are 0 where not `valid`, ``[voxel]``; one that is not finite there is 0 and not valid itself.
+        """
         maps = {}
         for name, (values, unit) in found.items():
-            volume = np.zeros(self.where.shape, np.float32)
-            volume[good] = stored(values)[valid]
+            volume, good = np.zeros(self.where.shape, np.float32), np.zeros(self.where.shape, bool)
+            good[self.where] = valid & np.isfinite(_single(values))
+            volume[self.where] = np.where(valid, stored(values), 0)
             maps[name] = Volume(volume, unit, self.affine, good)
         return maps
 
@@ -60,6 +63,20 @@ class Voxels:
                 "it to the grid of the images"
             )
         return volume.values[self.where].astype(np.float64), volume.valid[self.where]
+
+
+def water_shift(found: Voxels, b0: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """Return the shift of water of a map [ppm], and where it is valid, ``[voxel]``.
+
+    Raises
+    ------
+    ProtocolError
+        If it is not on the grid of the images, or too large to be in ppm.
+    """
+    shift, known = found.of(b0, "B0")
+    if known.any() and np.percentile(np.abs(shift[known]), 95) > _LARGEST_SHIFT:
+        raise ProtocolError(f"B0: shifts reach {np.abs(shift[known]).max():.3g} ppm: give a map in ppm, not in Hz")
+    return shift, known
 
 
 def voxels(images: Images, positive: int | None = None) -> Voxels:
@@ -97,9 +114,14 @@ def voxels(images: Images, positive: int | None = None) -> Voxels:
 
 def stored(values: np.ndarray) -> np.ndarray:
     """Return values as float32, 0 where they are not finite or too large for it."""
-    with np.errstate(over="ignore"):
-        single = np.asarray(values).astype(np.float32)
+    single = _single(values)
     return np.where(np.isfinite(single), single, np.float32(0))
+
+
+def _single(values: np.ndarray) -> np.ndarray:
+    """Return values as float32, infinite where they are too large for it."""
+    with np.errstate(over="ignore"):
+        return np.asarray(values).astype(np.float32)
 
 
 def with_signs(data: np.ndarray, positive: int) -> np.ndarray:

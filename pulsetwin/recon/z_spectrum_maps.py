@@ -10,12 +10,11 @@ from pulsetwin.errors import ProtocolError
 from pulsetwin.progress import Progress, silent
 from pulsetwin.recon.cest_offsets import m0_images, offsets, split
 from pulsetwin.recon.lorentzians import LINES, fit_lines, left_by, lorentzian_difference
-from pulsetwin.recon.voxels import Voxels, voxels
+from pulsetwin.recon.voxels import Voxels, voxels, water_shift
 from pulsetwin.recon.z_spectrum import asymmetry, shifted
 from pulsetwin.sequences.seqfile import SeqFile
 from pulsetwin.volume import Images, Maps, Volume
 
-_LARGEST = 3.0  # shift that fields have, and beyond which a map is probably not in ppm [ppm]
 _SEEN = ("amide", "noe")  # pools whose Lorentzian difference is mapped
 
 
@@ -53,9 +52,10 @@ def map_z_spectrum(
     Raises
     ------
     ProtocolError
-        If M0 is missing, offsets are not known, `b0` is not in ppm or elsewhere, or a pool is unknown.
+        If M0 is missing, offsets are not known or end before `span`, `b0` is not in ppm or elsewhere, or a pool is
+        unknown.
     ShapeError
-        If there are not as many images as offsets, or too few.
+        If there are not as many images as offsets, or too few to tell the lines and their deviations.
     """
     ppm = offsets(seq)
     m0, others = split(len(images.values), ppm, m0_images(ppm, seq))
@@ -91,9 +91,7 @@ def _shift(
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Return where water is expected [ppm] and where that is known, ``[voxel]``, and what is to be said of it."""
     if b0 is not None:
-        shift, known = found.of(b0, "B0")
-        if known.any() and np.percentile(np.abs(shift[known]), 95) > _LARGEST:
-            raise ProtocolError(f"B0: shifts reach {np.abs(shift[known]).max():.3g} ppm: give a map in ppm, not in Hz")
+        shift, known = water_shift(found, b0)
         return np.where(known, shift, 0.0), known, []
     near = np.nonzero(np.abs(ppm) <= 1)[0]
     if not len(near):

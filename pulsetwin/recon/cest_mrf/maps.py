@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pulsetwin.errors import MismatchError, ProtocolError
+from pulsetwin.errors import MismatchError, ProtocolError, ShapeError
 from pulsetwin.progress import Progress, silent
-from pulsetwin.recon.cest_mrf.by_dictionary import by_dictionary
+from pulsetwin.recon.cest_mrf.by_dictionary import by_dictionary, windows_about
 from pulsetwin.recon.cest_mrf.dictionary import computed, kept
 from pulsetwin.recon.cest_mrf.grid import Grid
 from pulsetwin.recon.cest_mrf.problem import Estimate, Known, Problem, normalised, predicted, problem_of
 from pulsetwin.recon.cest_mrf.study import Solute, Study
-from pulsetwin.recon.voxels import Voxels, voxels
+from pulsetwin.recon.voxels import Voxels, voxels, water_shift
 from pulsetwin.sequences.seqfile import SeqFile
 from pulsetwin.volume import Images, Maps, Volume
 
@@ -44,11 +44,24 @@ class How:
         File that holds the dictionary, made if there is none; in memory if None.
     threads
         Of simulation and matching, or processes that make a file.
+
+    Raises
+    ------
+    ProtocolError
+        If there is no such method, one that uses no dictionary is given a file, or there is no thread.
     """
 
     method: str = "dictionary"
     dictionary: str | Path | None = None
     threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ProtocolError(f"method = {self.method!r}: give one of {', '.join(METHODS)}")
+        if self.dictionary and self.method != "dictionary":
+            raise ProtocolError(f"{self.method} uses no dictionary: leave it out, or choose the method dictionary")
+        if self.threads < 1:
+            raise ProtocolError(f"threads = {self.threads}: give 1 or more")
 
 
 def map_cest(
@@ -85,13 +98,11 @@ def map_cest(
         normalised as the study says, or a dictionary is of something else.
     ProtocolError
         If the study has no grid, or a map lies elsewhere, is in other units, or is one that the method cannot take.
+    ShapeError
+        If the mask is not on the grid of the images.
     """
-    if how.method not in METHODS:
-        raise ProtocolError(f"method = {how.method!r}: give one of {', '.join(METHODS)}")
     if study.grid is None:
         raise ProtocolError("the pool model tells no grid: name the parameters that are sought and their ranges")
-    if how.dictionary and how.method != "dictionary":
-        raise ProtocolError(f"{how.method} uses no dictionary: leave it out, or choose the method dictionary")
     problem = problem_of(seq, study.model, **study.measurement)
     if len(images.values) != problem.program.records:
         raise MismatchError(
@@ -117,6 +128,8 @@ def map_cest(
 def _voxels(images: Images, problem: Problem, mask: np.ndarray | None) -> Voxels:
     """Return the voxels to map, with signs only where the model has them."""
     found = voxels(images, 0 if problem.observe == "z" else None)
+    if mask is not None and mask.shape != found.where.shape:
+        raise ShapeError(f"the mask is {mask.shape}, the images are {found.where.shape}: give one of their voxels")
     where = found.where if mask is None else found.where & mask
     if not where.any():
         raise ProtocolError("no voxel of the mask has signal: give a mask of the object")
@@ -128,7 +141,9 @@ def _given(found: Voxels, known: Mapping[str, Volume]) -> tuple[dict[str, np.nda
     """Return the values of known maps, ``[voxel]``, and where all are valid."""
     values, usable = {}, np.ones(len(found.data), bool)
     for name, volume in known.items():
-        values[name], valid = found.of(volume, KNOWN[name])
+        if name not in KNOWN:
+            raise ProtocolError(f"a map of {name} cannot be given: those of {', '.join(KNOWN)} can")
+        values[name], valid = water_shift(found, volume) if name == "b0_shift" else found.of(volume, KNOWN[name])
         usable &= valid & ((values[name] > 0) | (name == "b0_shift"))
         middle = float(np.median(values[name][valid])) if valid.any() else 0.0
         if name in ("t1", "t2") and middle > _LONGEST:
@@ -155,15 +170,18 @@ def _estimated(
     progress: Progress,
 ) -> Estimate:  # fmt: skip
     if how.method == "dictionary":
+        windows = windows_about(grid, given)  # what cannot be known is told before the dictionary is made
         if how.dictionary:
             entries = kept(how.dictionary, problem, grid, seq, workers=how.threads, progress=progress)
         else:
             entries = computed(problem, grid, how.threads, progress)
-        found = by_dictionary(data, entries, given, threads=how.threads, progress=progress)
+        found = by_dictionary(data, entries, given, windows=windows, threads=how.threads, progress=progress)
         values = {name: one for name, one in found.values.items() if name not in given}
         return Estimate(values, found.deviation, found.misfit)
     method: Callable[..., Estimate] = getattr(import_module(f"pulsetwin.recon.cest_mrf.{how.method}"), how.method)
     free = {name: ends for name, ends in grid.bounds().items() if ends[0] < ends[1] and name not in given}
+    if not free:
+        raise ProtocolError("nothing is sought: the grid varies only what is given, give it more parameters")
     return method(data, problem, free, given, threads=how.threads, progress=progress)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.io.matlab import MatReadError
 from pulsetwin.errors import FileError
 from pulsetwin.volume import Images
 
+_DAMAGE = (OSError, ValueError, TypeError, NotImplementedError, IndexError, KeyError, MatReadError, zlib.error)
 _REMEDY = "give one array [measurement, y, x] or [measurement, z, y, x], or a NIfTI"
 
 
@@ -26,7 +28,7 @@ def read_mat(path: str | Path) -> Images:
     """
     try:
         held = scipy.io.loadmat(path)
-    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError) as error:
+    except _DAMAGE as error:
         raise FileError(path, f"cannot be read as a MATLAB file ({error})", _REMEDY) from None
     arrays = {
         name: value for name, value in held.items()

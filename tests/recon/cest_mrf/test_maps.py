@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import scipy.io
 
-from pulsetwin.errors import FileError, MismatchError, ProtocolError
+from pulsetwin.errors import FileError, MismatchError, ProtocolError, ShapeError
+from pulsetwin.recon.cest_mrf.grid import Cartesian
 from pulsetwin.recon.cest_mrf.maps import How, map_cest
 from pulsetwin.recon.cest_mrf.mat_images import read_mat
 from pulsetwin.recon.cest_mrf.problem import predicted, problem_of
+from pulsetwin.recon.cest_mrf.study import PhCalibration
 from pulsetwin.sim.bloch_mcconnell.entries import play_entries
 from pulsetwin.volume import Images, Volume
 
@@ -148,11 +150,46 @@ def test_mistakes_are_named(images, seq, study):
     told(ProtocolError, "empty or not finite", replace(images, values=np.full_like(images.values, np.nan)))
     told(ProtocolError, "in s, not in ms", known={"t1": volume(np.full(24, 2900.0))})
     told(ProtocolError, "resample it to the grid", known={"t1": volume(np.full(24, 2.9), np.diag([3.0, 2, 5, 1]))})
+    hertz = {"b0_shift": volume(np.linspace(5, 40, 24))}
+    for how in (How(), How("voxelwise")):
+        told(ProtocolError, "b0_shift is given, but|in ppm, not in Hz", known=hertz, how=how)
+    told(ProtocolError, "a map of t3 cannot be given", known={"t3": volume(np.ones(24))})
+    one = replace(study, grid=Cartesian({"t1": np.array([2.8])}))
+    told(ProtocolError, "nothing is sought", study=one, how=How("nbmf"))
+    told(ShapeError, r"the mask is \(3, 4\)", mask=np.ones((3, 4), bool))
     told(ProtocolError, "b1 is given, but the dictionary does not vary it", known={"b1": volume(np.ones(24))})
     told(ProtocolError, "tells no grid", study=replace(study, grid=None))
-    told(ProtocolError, "method = 'best'", how=How("best"))
-    told(ProtocolError, "voxelwise uses no dictionary", how=How("voxelwise", "one.h5"))
+    for message, words in (
+        ("method = 'best'", ("best",)), ("voxelwise uses no dictionary", ("voxelwise", "one.h5")),
+        ("threads = 0", ("dictionary", None, 0)),
+    ):  # fmt: skip
+        with pytest.raises(ProtocolError, match=message):
+            How(*words)
     told(ProtocolError, "no voxel of the mask", mask=np.zeros(SHAPE, bool))
+
+
+def test_what_a_known_map_forbids_is_told_before_the_dictionary_is_made(images, seq, study, monkeypatch):
+    monkeypatch.setattr("pulsetwin.recon.cest_mrf.maps.computed", lambda *_: pytest.fail("made"))
+    with pytest.raises(ProtocolError, match="b1 is given, but the dictionary does not vary it"):
+        map_cest(images, seq, study, {"b1": volume(np.ones(24))}, How())
+
+
+def test_what_cannot_be_told_is_not_valid(seq, study, truth):
+    """The exchange rate of a pool that is not there has no deviation, and one below the offset no pH."""
+    none = {**truth, "amine.fraction": np.where(np.arange(24) < 2, 0, truth["amine.fraction"])}
+    problem = problem_of(seq, study.model, **study.measurement)
+    signals = predicted(problem, NAMES, np.stack(list(none.values()), 1))
+    axes = {"amine.exchange_rate": np.array([50.0, 1400]), "amine.fraction": np.array([0, 200 * 3 / 110e3])}
+    solute = replace(study.solutes["amine"], ph=PhCalibration(100.0, 4.0, offset=125.0))
+    other = replace(study, grid=Cartesian(axes), solutes={"amine": solute})
+    known = {name: volume(truth[name]) for name in ("t1", "t2")}
+    maps = map_cest(of(signals), seq, other, known, How("voxelwise"))
+    assert maps["amine_fraction"].valid.all()
+    empty = np.arange(24).reshape(SHAPE) < 2
+    np.testing.assert_array_equal(maps["amine_exchange_rate_std"].valid, ~empty)
+    slow = truth["amine.exchange_rate"].reshape(SHAPE) < 125
+    assert slow[~empty].any()
+    np.testing.assert_array_equal(maps["amine_pH"].valid[~empty], ~slow[~empty])
 
 
 def test_mat_files(tmp_path, images):
@@ -163,6 +200,12 @@ def test_mat_files(tmp_path, images):
     scipy.io.savemat(path, {"data": images.values, "more": images.values})
     with pytest.raises(FileError, match="holds 2 arrays"):
         read_mat(path)
+    scipy.io.savemat(path, {"data": images.values}, do_compression=True)
+    whole = path.read_bytes()
+    for at in (150, len(whole) // 2, len(whole) - 2):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        with pytest.raises(FileError, match="cannot be read as a MATLAB file"):
+            read_mat(path)
     path.write_text("no file of MATLAB")
     with pytest.raises(FileError, match="cannot be read as a MATLAB file"):
         read_mat(path)
