@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pulsetwin.errors import ProtocolError, ShapeError
+from pulsetwin.recon.definitions import stated_numbers
 from pulsetwin.scanner import PROTON
 from pulsetwin.sequences.seqfile import RF, SeqFile
 
@@ -40,11 +41,11 @@ def offsets(seq: SeqFile, played: np.ndarray | None = None) -> np.ndarray:
     Raises
     ------
     ProtocolError
-        If the offsets are not known.
+        If the offsets are not known, or no numbers.
     """
-    stated = seq.definitions.get("offsets_ppm")
+    stated = stated_numbers(seq.definitions, "offsets_ppm")
     if stated is not None:
-        return np.atleast_1d(np.asarray(stated, np.float64))
+        return stated
     if played is None:
         raise ProtocolError(f"{seq.path}: offsets_ppm is not defined: add the offset of each image to [DEFINITIONS]")
     return seq.rf.freq[played] / larmor(seq) + seq.rf.freq_ppm[played]

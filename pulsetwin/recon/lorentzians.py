@@ -76,12 +76,16 @@ def fit_lines(
     ProtocolError
         If a pool is unknown or twice there, or water is not the first.
     ShapeError
-        If the shapes do not agree, or there are fewer images than unknowns.
+        If the shapes do not agree, or there are no more images than unknowns.
     """
     if not pools or pools[0] != "water" or len(set(pools)) < len(pools) or set(pools) - LINES.keys():
         raise ProtocolError(f"pools {', '.join(pools)}: give water first, then any of {', '.join(LINES)}, each once")
     if z.shape != away.shape or z.ndim != 2:
         raise ShapeError(f"Z is {z.shape}, its offsets are {away.shape}: give [voxel, image]")
+    if z.shape[1] <= 3 * len(pools):
+        raise ShapeError(
+            f"{z.shape[1]} offsets for {len(pools)} lines: give more than {3 * len(pools)}, or fewer pools"
+        )
     start, low, high = np.array([one for pool in pools for one in _limits(LINES[pool])]).T
     weight = np.ones(z.shape) if counts is None else counts.astype(np.float64)
     begin = np.repeat(start[:, None], len(z), 1)

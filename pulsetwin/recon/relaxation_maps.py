@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pulsetwin.errors import ProtocolError, ShapeError
+from pulsetwin.recon.definitions import stated_numbers
 from pulsetwin.recon.levenberg import Fitted
 from pulsetwin.recon.voxels import Voxels
 from pulsetwin.volume import Maps
@@ -22,15 +23,14 @@ def stated_times(definitions: Mapping[str, Any], name: str, count: int, what: st
     Raises
     ------
     ProtocolError
-        If it is missing, or states no times.
+        If it is missing, or states no times that are finite.
     ShapeError
         If there are not as many images.
     """
-    stated = definitions.get(name)
-    if stated is None or isinstance(stated, str):
+    times = stated_numbers(definitions, name)
+    if times is None:
         raise ProtocolError(f"{what}: the .seq does not define {name}, the time of each image in s: add it, or pass "
                             "the .seq of the images")  # fmt: skip
-    times = np.atleast_1d(np.asarray(stated, np.float64))
     if len(times) != count:
         raise ShapeError(f"{what}: there are {count} images, but the .seq has {len(times)} times {name}: give all")
     return times

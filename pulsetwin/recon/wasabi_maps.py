@@ -10,6 +10,7 @@ from pulsetwin.errors import ProtocolError
 from pulsetwin.progress import Progress, silent
 from pulsetwin.recon.b1 import RANGE
 from pulsetwin.recon.cest_offsets import larmor, m0_images, offsets, preparing_pulses, split
+from pulsetwin.recon.definitions import stated_numbers
 from pulsetwin.recon.levenberg import Fitted
 from pulsetwin.recon.voxels import Voxels, voxels
 from pulsetwin.recon.wasabi import T1_RANGE, Pulse, fit_wasabi, fit_wasabiti
@@ -51,7 +52,8 @@ def map_wasabi(images: Images, seq: SeqFile, progress: Progress = silent) -> Map
     pulse = _pulse(seq, int(prepared[0]), ppm[~m0_images(ppm, seq)] * larmor(seq))
     data, said = found.data[:, others], []
     if len(m0):
-        data = data / np.maximum(found.data[:, m0].mean(1, keepdims=True), 1e-300)
+        level = found.data[:, m0].mean(1, keepdims=True)
+        data = data / np.where(level > 0, level, np.inf)
     if _is_wasabiti(seq):
         if not len(m0):
             raise ProtocolError("WASABITI: T1 is seen relative to M0, which is not among the images: give all of them")
@@ -72,7 +74,7 @@ def _maps(
     """Return the maps of a fit, and what is to be said of them."""
     values, deviation = fitted.values, fitted.deviation
     ends = {"B1": RANGE, "B0": (pulse.offsets.min(), pulse.offsets.max()), "T1": T1_RANGE}
-    valid = np.isfinite(values).all(0) & np.isfinite(deviation).all(0)
+    valid = data.any(1) & np.isfinite(values).all(0) & np.isfinite(deviation).all(0)
     for (name, _), value in zip(names, values, strict=True):
         if name in ends:
             low, high = ends[name]
@@ -84,7 +86,7 @@ def _maps(
     maps["B0_ppm_std"] = deviation[1] / megahertz, "ppm"
     maps["residual"] = np.sqrt(fitted.misfit / data.shape[1]), ""
     if not valid.all():
-        said.append(f"{1 - valid.mean():.1%} of the voxels have B0 or B1 at the end of its range: they are not valid.")
+        said.append(f"{1 - valid.mean():.1%} of the voxels have no M0, or B0 or B1 at the end of its range: not valid.")
     return Maps(found.volumes(maps, valid), tuple(said))
 
 
@@ -109,9 +111,12 @@ def _is_wasabiti(seq: SeqFile) -> bool:
 
 def _recovery(seq: SeqFile, ppm: np.ndarray) -> np.ndarray:
     """Return the recovery before each image but M0 [s]."""
-    stated = seq.definitions.get("Trec")
-    times = np.zeros(0) if stated is None or isinstance(stated, str) else np.atleast_1d(np.asarray(stated, np.float64))
+    stated = stated_numbers(seq.definitions, "Trec")
+    times = np.zeros(0) if stated is None else stated
     others = ~m0_images(ppm, seq)
     if len(times) not in (1, len(ppm), others.sum()):
         raise ProtocolError(f"{seq.path}: Trec has {len(times)} times for {len(ppm)} offsets: define one, or one each")
-    return times[others] if len(times) == len(ppm) else np.broadcast_to(times, others.sum())
+    chosen = times[others] if len(times) == len(ppm) else np.broadcast_to(times, others.sum())
+    if chosen.min() <= 0:
+        raise ProtocolError(f"{seq.path}: Trec = {chosen.min():g} s: define the recovery before each pulse, above 0 s")
+    return chosen

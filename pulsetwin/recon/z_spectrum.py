@@ -8,6 +8,7 @@ from scipy.interpolate import CubicSpline
 from pulsetwin.errors import ProtocolError, ShapeError
 
 _BLOCK = 8192
+_DIGITS = 4  # of ppm, in which offsets that are written as different may be meant as one
 
 
 def shifted(z: np.ndarray, offsets: np.ndarray, shift: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -33,7 +34,7 @@ def shifted(z: np.ndarray, offsets: np.ndarray, shift: np.ndarray, wanted: np.nd
     """
     if z.ndim != 2 or z.shape != (len(shift), len(offsets)):
         raise ShapeError(f"Z is {z.shape} for {len(shift)} shifts and {len(offsets)} offsets: give [voxel, image]")
-    knots, place = np.unique(offsets, return_inverse=True)
+    knots, place = _distinct(offsets)
     if len(knots) < 4:
         raise ShapeError(f"Z-spectra of {len(knots)} offsets cannot be interpolated: give at least 4")
     average = np.zeros((len(offsets), len(knots)))
@@ -67,11 +68,21 @@ def asymmetry(
     Raises
     ------
     ProtocolError
-        If they are not positive, or out of order.
+        If they are not positive, out of order, or beyond all offsets on one side.
     """
     low, high = span
     if not 0 < low <= high:
         raise ProtocolError(f"MTRasym from {low:g} to {high:g} ppm: give positive offsets, the lower one first")
-    step = np.diff(np.unique(offsets)).min()
+    if offsets.min() > -high or offsets.max() < high:
+        raise ProtocolError(
+            f"MTRasym at {high:g} ppm: the images have offsets from {offsets.min():g} to {offsets.max():g} ppm: give "
+            "one that both sides of water have"
+        )
+    step = np.diff(_distinct(offsets)[0]).min()
     wanted = np.linspace(low, high, 1 + int(np.ceil((high - low) / step - 1e-9)))
     return (shifted(z, offsets, shift, -wanted) - shifted(z, offsets, shift, wanted)).mean(1)
+
+
+def _distinct(offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the different ones of offsets [ppm], and which of them each is."""
+    return np.unique(np.round(offsets, _DIGITS), return_inverse=True)

@@ -206,6 +206,9 @@ def test_a_wasabiti_is_told_by_its_name(tmp_path):
     assert maps["B1"].values.ravel() == pytest.approx(b1, rel=1e-4)
     with pytest.raises(ProtocolError, match="Trec has 2 times for 32 offsets"):
         map_wasabi(scan, dataclasses.replace(seq, definitions={**said, "Trec": (1.0, 2.0)}))
+    for bad, message in ((0.0, "Trec = 0 s"), (math.nan, "Trec as nan"), ("2 s", "Trec as '2 s': give finite numbers")):
+        with pytest.raises(ProtocolError, match=message):
+            map_wasabi(scan, dataclasses.replace(seq, definitions={**said, "Trec": bad}))
 
 
 def test_resampled_magnitudes_are_not_taken_as_signed(tmp_path):
@@ -227,9 +230,11 @@ def test_voxels_that_tell_nothing_are_not_valid(tmp_path):
     z[1] = np.nan
     z[2] = 1e-3 * rng.random(31)
     z[3] = 1.0  # no pulse at all
-    data = np.hstack((np.array([[1, 1, 1e-3, 1, 1, 1]]).T, z))
-    valid = map_wasabi(images(data), seq)["B1"].valid.ravel()
-    assert valid.tolist() == [True, False, False, False, True, True]
+    data = np.hstack((np.array([[1, 1, 1e-3, 1, 0, 1]]).T, z))
+    wasabiti = dataclasses.replace(seq, definitions={**seq.definitions, "Name": "wasabiti", "Trec": 2.0})
+    for one in (seq, wasabiti):
+        valid = map_wasabi(images(data), one)["B1"].valid.ravel()
+        assert valid.tolist() == [True, False, False, False, False, True]
 
 
 def test_wrong_input_is_refused(tmp_path):
@@ -244,6 +249,9 @@ def test_wrong_input_is_refused(tmp_path):
     named = dataclasses.replace(seq, definitions={**seq.definitions, "Name": "wasabiti"})
     with pytest.raises(ProtocolError, match="M0"):
         map_wasabi(images(data[:, 1:]), named)
+    for bad in ("three", (math.nan,) * 32):
+        with pytest.raises(ProtocolError, match="offsets_ppm as"):
+            map_wasabi(images(data), dataclasses.replace(seq, definitions={**seq.definitions, "offsets_ppm": bad}))
     some = {k: v for k, v in seq.definitions.items() if k not in ("FREQ", "B0")}
     with pytest.raises(ProtocolError, match="neither FREQ"):
         map_wasabi(images(data), dataclasses.replace(seq, definitions=some))

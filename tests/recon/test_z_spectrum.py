@@ -104,6 +104,17 @@ def test_a_shift_is_undone():
     assert np.allclose(shifted(z[:1], OFFSETS, shift[:1], wanted), expected, atol=1e-12)
 
 
+def test_offsets_that_are_meant_as_one_are_averaged():
+    z = exchange(np.zeros(1))
+    twice, more = np.append(OFFSETS, 3.5 + 1e-9), np.hstack((z, z[:, OFFSETS == 3.5] + 0.01))
+    middle = np.where(OFFSETS == 3.5, z + 0.005, z)
+    wanted = np.array([3.5, 3.6])
+    found, expected = (shifted(*one, np.zeros(1), wanted) for one in ((more, twice), (middle, OFFSETS)))
+    assert np.allclose(found, expected, atol=1e-12)
+    wide = asymmetry(more, twice, np.zeros(1), (3.0, 4.0))
+    assert wide == pytest.approx(asymmetry(middle, OFFSETS, np.zeros(1), (3.0, 4.0)), abs=1e-12)
+
+
 def test_asymmetry_is_that_of_the_pool_whatever_the_shift():
     shift = np.array([0.0, 0.25, -0.4])
     z = exchange(shift)
@@ -219,5 +230,13 @@ def test_wrong_input_is_refused(seq):
         map_z_spectrum(images(z), seq, pools=("amide", "fat"))
     with pytest.raises(ProtocolError, match="positive offsets"):
         map_z_spectrum(images(z), seq, span=(4.0, 3.0))
+    with pytest.raises(ProtocolError, match="60 ppm: the images have offsets from -50 to 50 ppm"):
+        map_z_spectrum(images(z), seq, span=(1.0, 60.0))
+    half = dataclasses.replace(seq, definitions=definitions(OFFSETS[OFFSETS >= 0]))
+    with pytest.raises(ProtocolError, match="offsets from 0 to 50 ppm"):
+        map_z_spectrum(images(z[:, OFFSETS >= 0]), half)
+    few = dataclasses.replace(seq, definitions=definitions(OFFSETS[17:32]))
+    with pytest.raises(ShapeError, match="15 offsets for 5 lines: give more than 15, or fewer pools"):
+        map_z_spectrum(images(z[:, 17:32]), few)
     with pytest.raises(ProtocolError, match="no voxel to map"):
         map_z_spectrum(images(np.nan * z), seq)
