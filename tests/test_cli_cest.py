@@ -9,8 +9,11 @@ import pytest
 import scipy.io
 
 from pulsetwin import cli
+from pulsetwin.recon.cest_mrf.nbmf import nbmf
+from pulsetwin.recon.cest_mrf.network import network
 from pulsetwin.recon.cest_mrf.problem import predicted, problem_of
 from pulsetwin.recon.cest_mrf.study import read_study
+from pulsetwin.recon.cest_mrf.training import Training
 from pulsetwin.sequences.seqfile import read_seq
 from tests.recon.cest_mrf.cases import SEQ, STUDY
 from tests.test_cli import fails
@@ -89,6 +92,27 @@ def test_voxelwise(scan, tmp_path):
     )
     side = json.loads((tmp_path / "out" / "maps" / "amine_pH_std.json").read_text())
     assert "standard deviation" in side["Description"]
+
+
+@pytest.mark.parametrize(("method", "steps"), [("nbmf", 20), ("network", 150)])
+def test_networks(scan, tmp_path, monkeypatch, method, steps):
+    folder, truth = scan
+    many = np.repeat(values_of(folder / "images.nii.gz"), 3, axis=-2)
+    noisy = many + 0.3 * np.random.default_rng(2).standard_normal(many.shape)
+    write(folder / f"{method}.nii.gz", noisy)
+    known = []
+    for name in ("t1", "t2"):
+        write(folder / f"{method}_{name}.nii.gz", np.repeat(truth[name][None], 3, axis=-2))
+        known += [f"--{name}", folder / f"{method}_{name}.nii.gz"]
+    function = {"nbmf": nbmf, "network": network}[method]
+    monkeypatch.setitem(function.__kwdefaults__, "training", Training(steps=steps, batch=64))
+    monkeypatch.setattr("pulsetwin.recon.cest_mrf.network._DRAWS", 2000)
+    out = tmp_path / "out"
+    assert cli.main(asked(folder, f"{method}.nii.gz", *known, "--method", method, "-o", out)) == 0
+    found = values_of(out / "maps" / "amine_exchange_rate.nii.gz")
+    expected = np.repeat(truth["amine.exchange_rate"], 3, axis=-2)
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.8
+    assert json.loads((out / "maps" / "R2.json").read_text())["Settings"]["method"] == method
 
 
 def test_mistakes_are_told_in_one_line(scan, tmp_path, capsys):

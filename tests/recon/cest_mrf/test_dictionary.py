@@ -119,6 +119,17 @@ def test_dask(tmp_path, small, problem, study, seq, truth):
         np.testing.assert_array_equal(found.signals, truth)
 
 
+@pytest.mark.slow
+def test_submitit(tmp_path, monkeypatch, problem, study, seq, truth):
+    submitit = pytest.importorskip("submitit")
+    monkeypatch.setattr(shards, "_SHARD", 2048)
+    executor = submitit.AutoExecutor(tmp_path / "logs", cluster="local")
+    executor.update_parameters(timeout_min=5)
+    found = kept(tmp_path / "one.h5", problem, study.grid, seq, executor=executor)
+    np.testing.assert_array_equal(found.signals, truth)
+    assert len(list((tmp_path / "logs").glob("*_result.pkl"))) == 2
+
+
 def test_another_model_grid_or_sequence_is_told(tmp_path, problem, study, seq):
     path = tmp_path / "one.h5"
     grid = Cartesian({"t1": np.array([2.5, 2.6])})
