@@ -9,7 +9,7 @@ import numpy as np
 
 from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.sequences.events import NONE, Array
-from pulsetwin.sequences.gradients import moment_at
+from pulsetwin.sequences.gradients import amplitude_at, moment_at
 from pulsetwin.sequences.seqfile import ADC, GX, GZ, RF, SeqFile
 from pulsetwin.sim.bloch_mcconnell.coarse import coarser
 from pulsetwin.sim.bloch_mcconnell.path import Path
@@ -36,7 +36,8 @@ def compile_seq(
     """Return the program of a sequence.
 
     ``physical`` plays what the file says: phases in double precision, ``exp(i (phase + 2 pi f t))`` from the pulse's
-    start, pulses on their raster (see `coarse.coarser`), all time that passes; transverse magnetisation is gone before
+    start, pulses on their raster (see `coarse.coarser`), and in the middle of their slice where a gradient selects one,
+    all time that passes; transverse magnetisation is gone before
     a pulse if gradients have dephased it by a cycle in 2 cm since the pulse before.
 
     ``pulseq_cest`` plays what Pulseq-CEST's simulation makes of it: the frame turns in every pulse by whole degrees and
@@ -150,8 +151,9 @@ def _walk_physical(seq: SeqFile, model: PoolModel, path: Path, rules: _Rules) ->
             before = _moment(seq, block, rotation, seq.rf.delay[row] + seq.rf.center[row])
             path.wait(seq.rf.delay[row])
             _spoil(path, moment + before, rules.spoils[block], rules.dephased)
-            path.pulse(frequency[row], phase[row], known[row])
-            path.frame += 2 * math.pi * math.fmod(frequency[row] * known[row].length, 1.0)
+            offset, begins = _in_slice(seq, block, frequency[row], phase[row])
+            path.pulse(offset, begins, known[row])
+            path.frame += 2 * math.pi * math.fmod(offset * known[row].length, 1.0)
             passed, moment = seq.rf.delay[row] + known[row].length, np.zeros(3)
             if rules.excites[block]:
                 path.record(block)
@@ -169,6 +171,20 @@ def _walk_physical(seq: SeqFile, model: PoolModel, path: Path, rules: _Rules) ->
                 path.reset()
         path.wait(seq.block_duration[block] - passed)
         moment = moment + _moment(seq, block, rotation, math.inf) - before
+
+
+def _in_slice(seq: SeqFile, block: int, frequency: float, phase: float) -> tuple[float, float]:
+    """Return frequency [Hz] and phase at the start [rad] of a pulse as the middle of its slice sees them.
+
+    Under a gradient the offset of a pulse tells where the slice is, and the gradient makes up for it there; at the
+    pulse's centre its phase is the same.
+    """
+    row, events = seq.events[block, RF], seq.events[block, GX : GZ + 1]
+    middle = np.full((3, 1), seq.rf.delay[row] + seq.rf.center[row])
+    if np.all(events == NONE) or not np.any(amplitude_at(seq.gradients, events, middle)):
+        return frequency, phase
+    place = seq.rf.freq[row]
+    return frequency - place, phase + 2 * math.pi * math.fmod(place * seq.rf.center[row], 1.0)
 
 
 def _spoil(path: Path, moment: Array, gone: bool, dephased: bool) -> None:
