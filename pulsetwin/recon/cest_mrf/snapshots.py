@@ -15,6 +15,8 @@ from pulsetwin.sim.bloch_mcconnell.compile_seq import compile_seq
 from pulsetwin.sim.bloch_mcconnell.pool_model import PoolModel
 from pulsetwin.sim.bloch_mcconnell.program import RECORD, Program
 
+_ONE_SLICE = 1e-6  # m, by which excitations of a slice may differ
+
 
 def program_of(seq: SeqFile, model: PoolModel, mode: str) -> Program:
     """Return the program of a sequence with a record for each image.
@@ -31,13 +33,16 @@ def program_of(seq: SeqFile, model: PoolModel, mode: str) -> Program:
     Raises
     ------
     ProtocolError, MismatchError
-        As `compile_seq`; or if there are no images, they are measured in another order than their labels tell, or
-        several readouts make one and `model` begins each measurement anew.
+        As `compile_seq`; or if there are no images, they are of several slices or measured in another order than their
+        labels tell, or several readouts make one and `model` begins each measurement anew.
     """
     played = played_readouts(seq)
     events, image = _images(played)
     if not len(image):
         raise ProtocolError(f"{seq.path}: nothing is measured: no block has samples of an image")
+    if np.ptp(played.slice_offset[events, None] * played.slice_direction[events], axis=0).max() > _ONE_SLICE:
+        raise ProtocolError(f"{seq.path}: slices are excited in turn, but all pulses act on what is simulated: give "
+                            "the .seq of a scan of one slice or of a volume")  # fmt: skip
     if image.max() + 1 == len(image):
         program = compile_seq(seq, model, mode=mode)
         kept = np.searchsorted(program.record_block, played.block[events[np.argsort(image)]])

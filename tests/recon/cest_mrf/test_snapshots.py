@@ -82,3 +82,21 @@ def test_images_of_several_readouts_do_not_begin_anew():
     seq = as_seq_file(build(Protocol(matrix=(8, 8, 1), b1=(0.0, 2e-6)), PRISMA))
     with pytest.raises(ProtocolError, match="reset_init_mag: false"):
         program_of(seq, replace(model(PRISMA.field_strength), reset=True), "physical")
+
+
+@pytest.mark.parametrize("apart", [0.0, 5e-3])
+def test_slices_in_turn_are_refused(apart):
+    rf, gz, _ = pp.make_sinc_pulse(
+        0.3, duration=2e-3, slice_thickness=5e-3, delay=PRISMA.rf_dead_time, return_gz=True, use="excitation",
+        system=PRISMA.opts,
+    )  # fmt: skip
+    seq = pp.Sequence(PRISMA.opts)
+    for number in range(2):
+        rf.freq_offset = gz.amplitude * (0.02 + number * apart)
+        seq.add_block(rf, gz)
+        seq.add_block(pp.make_adc(4, duration=2e-4, delay=2e-5, system=PRISMA.opts))
+    if not apart:
+        assert program_of(as_seq_file(seq), model(PRISMA.field_strength), "physical").records == 2
+        return
+    with pytest.raises(ProtocolError, match="slices are excited in turn"):
+        program_of(as_seq_file(seq), model(PRISMA.field_strength), "physical")
