@@ -115,6 +115,35 @@ class Timeline:
         return len(self.sample_interval)
 
     @classmethod
+    def zeros(cls, duration: Tensor, intervals: Tensor, sampled: Tensor) -> Timeline:
+        """Make a timeline of instantaneous pulses that does nothing yet: angles, phases and moments are 0.
+
+        What a sequence is learnt from, or filled in by `dataclasses.replace`. A repetition's samples are one readout,
+        unlike any other.
+
+        Parameters
+        ----------
+        duration
+            ``[interval]`` [s].
+        intervals
+            Number of intervals after each pulse, int64 ``[pulse]``.
+        sampled
+            Whether a sample is taken at the end of an interval, bool ``[interval]``.
+        """
+        starts = torch.cat((intervals.new_zeros(1), intervals.cumsum(0)))
+        taken = torch.nonzero(sampled)[:, 0]
+        counts = torch.bincount(torch.searchsorted(starts, taken, right=True) - 1, minlength=len(intervals))
+        counts = counts[counts > 0]
+        none = torch.zeros(len(intervals), dtype=torch.float64)
+        return cls(
+            flip_angle=none, phase=none, frequency=none, shape=torch.full((len(intervals),), -1), shapes=(),
+            duration=duration, moment=torch.zeros((len(duration), 3), dtype=torch.float64),
+            in_pulse=torch.zeros(len(duration), dtype=torch.bool), interval_start=starts, sample_interval=taken,
+            sample_phase=torch.zeros(len(taken), dtype=torch.float64),
+            readout_start=torch.cat((counts.new_zeros(1), counts.cumsum(0))), readout_shape=torch.arange(len(counts)),
+        )  # fmt: skip
+
+    @classmethod
     def from_repetitions(
         cls, flip_angle: Tensor, phase: Tensor, duration: Tensor, moment: Tensor, samples: Tensor, adc_phase: Tensor
     ) -> Timeline:
