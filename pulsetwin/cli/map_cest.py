@@ -11,13 +11,13 @@ from pulsetwin.cli.files import existing, writable
 from pulsetwin.cli.map_qalas import given
 from pulsetwin.cli.maps_told import write_and_tell
 from pulsetwin.cli.timed import timed
-from pulsetwin.errors import FileError, ProtocolError
+from pulsetwin.errors import FileError, ProtocolError, PulsetwinError
 from pulsetwin.progress import bar
 
 if TYPE_CHECKING:
     from pulsetwin.export.maps_output import Mapped
     from pulsetwin.recon.cest_mrf.maps import How
-    from pulsetwin.volume import Images, Maps, Volume
+    from pulsetwin.volume import Images, Volume
 
 METHODS = ("dictionary", "voxelwise", "network", "nbmf")
 _KNOWN = {"t1": ("t1", "s"), "t2": ("t2", "s"), "b0": ("b0_shift", "ppm"), "b1": ("b1", "")}
@@ -34,8 +34,8 @@ def map_cest(options: argparse.Namespace) -> int:
     roles = ("seq", "pools", *_KNOWN, "mask")
     inputs |= {role: existing(getattr(options, role)) for role in roles if getattr(options, role)}
     writable(options.output, inputs.values(), force=options.force)
-    if options.reference and not Path(options.reference).is_dir():
-        raise FileError(options.reference, "no such folder", "give one with maps such as amide_fraction.nii.gz")
+    if options.reference and not any(Path(options.reference).glob("*.nii.gz")):
+        raise FileError(options.reference, "no folder with maps", "give one with files such as amide_fraction.nii.gz")
 
     from pulsetwin.recon.cest_mrf.maps import How
 
@@ -44,7 +44,7 @@ def map_cest(options: argparse.Namespace) -> int:
         images = _images(options.images)
     mapped = _mapped(images, options, How(options.map_method, options.dictionary, options.threads), timings)
     if options.reference:
-        mapped = dataclasses.replace(mapped, agreement=_agreement(mapped.maps, Path(options.reference)))
+        mapped = _compared(mapped, Path(options.reference))
     return write_and_tell(options, mapped, inputs, timings)
 
 
@@ -144,16 +144,20 @@ def _known(options: argparse.Namespace, role: str, unit: str) -> Volume:
     return read_relative(name) if role == "b1" else read_map(name, unit)
 
 
-def _agreement(maps: Maps, folder: Path) -> dict[str, dict[str, float]]:
-    """Return the figures of the maps that the folder has references of."""
+def _compared(mapped: Mapped, folder: Path) -> Mapped:
+    """Return maps with the figures of those that the folder has references of; what cannot be compared is warned of."""
     from pulsetwin.recon.agreement import agreement
     from pulsetwin.recon.nifti_images import read_map
 
-    found = {}
+    maps, found, warnings = mapped.maps, {}, []
     for name, volume in maps.volumes.items():
         path = folder / f"{name}.nii.gz"
-        if path.exists():
-            found[name] = agreement(volume, read_map(path, volume.unit))
-    if not found:
-        raise FileError(folder, f"holds none of {', '.join(maps.volumes)}", "name the files NAME.nii.gz")
-    return found
+        try:
+            if path.exists():
+                found[name] = agreement(volume, read_map(path, volume.unit))
+        except PulsetwinError as error:
+            warnings.append(f"{name} is not compared with the reference: {error}")
+    if not found and not warnings:
+        warnings = [f"{folder} holds none of {', '.join(maps.volumes)}: name its files NAME.nii.gz to compare them."]
+    maps = dataclasses.replace(maps, warnings=(*maps.warnings, *warnings))
+    return dataclasses.replace(mapped, maps=maps, agreement=found)

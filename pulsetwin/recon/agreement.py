@@ -9,6 +9,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from pulsetwin.errors import ProtocolError, ShapeError
+from pulsetwin.recon.nifti_images import same_grid
 from pulsetwin.volume import Volume
 
 _WINDOW, _TRUNCATED = 1.5, 3.5  # standard deviation of the window of SSIM [voxel], and at how many of them it ends
@@ -21,12 +22,14 @@ def agreement(found: Volume, reference: Volume) -> dict[str, float]:
     Raises
     ------
     ShapeError
-        If the grids have different shapes.
+        If the grids are not one.
     ProtocolError
         If they share fewer than two valid voxels.
     """
-    if found.values.shape != reference.values.shape:
-        raise ShapeError(f"maps are {found.values.shape} and {reference.values.shape}: resample one to the other")
+    if not same_grid(found.values.shape, found.affine, reference.values.shape, reference.affine):
+        raise ShapeError(
+            f"maps are {found.values.shape} and {reference.values.shape}, or lie elsewhere: resample one to the other"
+        )
     where = found.valid & reference.valid & np.isfinite(found.values) & np.isfinite(reference.values)
     if where.sum() < 2:
         raise ProtocolError(f"the maps share {int(where.sum())} valid voxels: give two of one object")
