@@ -1,0 +1,36 @@
+"""Modes of a projection as compiled loops like them: rows of tiles of modes in one flat array.
+
+Rows are a constant number of modes apart, so that a compiler sees that they do not overlap, and uses vectors. A state
+is three rows: real and imaginary part of the amplitudes, and the inversion.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+TILE = 128
+_REGISTERS = 8
+FAST = {"nsz", "arcp", "contract", "reassoc"}
+JIT = {"cache": True, "nogil": True, "fastmath": FAST, "error_model": "numpy"}
+INNER = {**JIT, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+def tiled(rows: np.ndarray, room: int = 0) -> np.ndarray:
+    """Return rows of modes, ``[row, mode]``, in tiles, ``[tile, row + room, TILE]``; what there is no mode for is 0."""
+    count, modes = rows.shape
+    tiles = -(-modes // TILE)
+    out = np.zeros((tiles, count + room, TILE))
+    out[:, :count] = np.pad(rows, ((0, 0), (0, tiles * TILE - modes))).reshape(count, tiles, TILE).swapaxes(0, 1)
+    return out
+
+
+def untiled(tiles: np.ndarray, modes: int) -> np.ndarray:
+    """Return the rows of modes ``[row, mode]`` of tiles ``[tile, row, TILE]``."""
+    return tiles.swapaxes(0, 1).reshape(tiles.shape[1], -1)[:, :modes]
+
+
+@numba.njit(**INNER)
+def modes_in(tile, modes):  # pragma: no cover
+    """Return the number of modes in a tile, rounded up to what vector registers hold."""
+    return min(TILE, (modes - tile * TILE + _REGISTERS - 1) // _REGISTERS * _REGISTERS)
