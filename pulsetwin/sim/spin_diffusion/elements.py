@@ -34,28 +34,32 @@ def flows(power: int, k: np.ndarray, a: np.ndarray, b: np.ndarray) -> Flows:
     if power == 1:
         return _tube(k, a, b)
     length = b - a
-    shrink = np.exp(-k * length)
-    rest = -np.expm1(-2 * k * length)
-    coth, csch = k * (1 + shrink**2) / rest, 2 * k * shrink / rest
+    lost = np.expm1(-k * length)
+    both = -lost * (2 + lost)
+    coth, csch = k * (2 - both) / both, 2 * k * (1 + lost) / both
     if power == 0:
         return coth, -csch, coth
     return a * (a * coth + 1), -a * b * csch, b * (b * coth - 1)
 
 
-def slopes(power: int, k: np.ndarray, a: np.ndarray, b: np.ndarray, m: Flows) -> tuple[Flows, Flows, Flows]:
-    """Return the derivatives of M, as `flows` returns it, by a, by b and by k; that by a is 0 where a is."""
+def slopes_by_edges(power: int, k: np.ndarray, a: np.ndarray, b: np.ndarray, m: Flows) -> tuple[Flows, Flows]:
+    """Return the derivatives of M, as `flows` returns it, by a and by b; the former is 0 where a is."""
     m11, m12, m22 = m
-    core = not np.any(a)
     surface_b = b**power
     by_b = (-(m12**2) / surface_b, -m12 * m22 / surface_b, k**2 * surface_b - m22**2 / surface_b)
-    if core:
-        none = np.zeros_like(m22)
-        by_a = (none, none, none)
-    else:
-        surface_a = a**power
-        by_a = (m11**2 / surface_a - k**2 * surface_a, m11 * m12 / surface_a, m12**2 / surface_a)
-    scaled = zip(by_a, by_b, m, strict=True)
-    return by_a, by_b, tuple((a * one + b * other + (1 - power) * own) / k for one, other, own in scaled)
+    if not np.any(a):
+        return (m12, m12, m12), by_b
+    surface_a = a**power
+    return (m11**2 / surface_a - k**2 * surface_a, m11 * m12 / surface_a, m12**2 / surface_a), by_b
+
+
+def slopes_by_k(power: int, k: np.ndarray, a: np.ndarray, b: np.ndarray, m: Flows) -> Flows:
+    """Return the derivative of M, as `flows` returns it, by k: from those by the edges, as M scales with both."""
+    by_a, by_b = slopes_by_edges(power, k, a, b, m)
+    m11, m12, m22 = (
+        (a * one + b * other + (1 - power) * own) / k for one, other, own in zip(by_a, by_b, m, strict=True)
+    )
+    return m11, m12, m22
 
 
 def _core(power: int, k: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -68,8 +72,8 @@ def _core(power: int, k: np.ndarray, b: np.ndarray) -> np.ndarray:
     small = np.abs(x) < _SMALL
     x2 = np.where(small, x, 0) ** 2
     series = x2 / 3 * (1 - x2 / 15 * (1 - 2 * x2 / 21 * (1 - x2 / 10 * (1 - 10 * x2 / 99))))
-    far = np.where(small, 1, x)
-    return b * np.where(small, series, -far * (1 + np.exp(-2 * far)) / np.expm1(-2 * far) - 1)
+    lost = np.expm1(-2 * np.where(small, 1, x))
+    return b * np.where(small, series, -x * (2 + lost) / lost - 1)
 
 
 def _tube(k: np.ndarray, a: np.ndarray, b: np.ndarray) -> Flows:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pulsetwin.sim.spin_diffusion.elements import Flows, flows, slopes
+from pulsetwin.sim.spin_diffusion.elements import Flows, flows, slopes_by_edges, slopes_by_k
 
 Ends = tuple[np.ndarray, np.ndarray]
 """Something at the inner and at the outer edge."""
@@ -29,6 +29,14 @@ class LaplaceLayer:
         As in `Layers`.
     k, m
         ``sqrt((s + 1/T1) / D)`` [1/m], and the flows that `elements` tells.
+    conductance
+        Flow per gradient and surface, D C.
+    alone
+        The transform of P without neighbours.
+    loss
+        What a polarisation of 1 above that loses to relaxation and, by s, to its growth.
+    flow_sums
+        All that flows in through both edges, per polarisation at one of them, the other and the rest being 0.
     """
 
     power: int
@@ -41,39 +49,21 @@ class LaplaceLayer:
     polarisation: np.ndarray
     k: np.ndarray
     m: Flows
+    conductance: np.ndarray
+    alone: np.ndarray
+    loss: np.ndarray
+    flow_sums: Ends
 
     @classmethod
     def of(cls, power: int, s: np.ndarray, a: np.ndarray, b: np.ndarray, *material: np.ndarray) -> LaplaceLayer:
         """Return a layer between a and b of concentration, D, T1 and P0."""
-        _, diffusion, t1, _ = material
-        k = np.sqrt((s + 1 / t1) / diffusion)
-        return cls(power, s, a, b, *material, k, flows(power, k, a, b))
-
-    @property
-    def conductance(self) -> np.ndarray:
-        """Flow per gradient and surface, D C."""
-        return self.diffusion * self.concentration
-
-    @property
-    def alone(self) -> np.ndarray:
-        """The transform of P without neighbours."""
-        return self.polarisation / (self.s * (1 + self.s * self.t1))
-
-    @property
-    def volume(self) -> np.ndarray:
-        """Integral of the surface over r."""
-        return (self.b ** (self.power + 1) - self.a ** (self.power + 1)) / (self.power + 1)
-
-    @property
-    def loss(self) -> np.ndarray:
-        """What a polarisation of 1 above that without neighbours loses to relaxation and, by s, to its growth."""
-        return (self.s + 1 / self.t1) * self.concentration * self.volume
-
-    @property
-    def flow_sums(self) -> Ends:
-        """All that flows in through both edges, per polarisation at one of them, the other and the rest being 0."""
-        m11, m12, m22 = self.m
-        return self.conductance * (m11 + m12), self.conductance * (m12 + m22)
+        concentration, diffusion, t1, polarisation = material
+        decay, conductance = s + 1 / t1, diffusion * concentration
+        k = np.sqrt(decay / diffusion)
+        m = flows(power, k, a, b)
+        loss = decay * (concentration * _volume(power, a, b))
+        sums = conductance * (m[0] + m[1]), conductance * (m[1] + m[2])
+        return cls(power, s, a, b, *material, k, m, conductance, polarisation / t1 / (s * decay), loss, sums)
 
     def flow(self, at: Ends) -> Ends:
         """Return the inward flows at the edges, whose polarisations are `at`."""
@@ -88,13 +78,17 @@ class LaplaceLayer:
 
         The properties are those of `Layers`; ``edges`` are told as ``inner`` and ``outer``.
         """
-        by_a, by_b, by_k = (self._flow(one, at) for one in slopes(self.power, self.k, self.a, self.b, self.m))
         flow, sums, (a, b, t1) = self.flow(at), self.flow_sums, (self.a, self.b, self.t1)
+        place = (self.power, self.k, a, b, self.m)
+        if "diffusion" in properties or "t1" in properties:
+            by_k = self._flow(slopes_by_k(*place), at)
         changed: dict[str, tuple[Ends, np.ndarray, np.ndarray]] = {}  # of flows, mean without neighbours, ln of loss
         nothing = np.zeros_like(a)
         if "edges" in properties:
-            changed["inner"] = by_a, nothing, -(a**self.power) / self.volume
-            changed["outer"] = by_b, nothing, b**self.power / self.volume
+            volume = _volume(self.power, a, b)
+            by_a, by_b = (self._flow(one, at) for one in slopes_by_edges(*place))
+            changed["inner"] = by_a, nothing, -(a**self.power) / volume
+            changed["outer"] = by_b, nothing, b**self.power / volume
         if "concentration" in properties:
             changed["concentration"] = _times(flow, 1 / self.concentration), nothing, 1 / self.concentration
         if "diffusion" in properties:
@@ -125,3 +119,8 @@ def _times(flow: Ends, factor: np.ndarray) -> Ends:
 
 def _plus(one: Ends, other: Ends) -> Ends:
     return one[0] + other[0], one[1] + other[1]
+
+
+def _volume(power: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the integral of the surface over r."""
+    return (b ** (power + 1) - a ** (power + 1)) / (power + 1)
