@@ -15,6 +15,7 @@ from pulsetwin.cli.map import add_map
 from pulsetwin.cli.map_cest import add_scan_options
 from pulsetwin.cli.map_qalas import METHODS as MAP_METHODS
 from pulsetwin.cli.map_qalas import add_options
+from pulsetwin.cli.optimize import add_optimize, optimize
 from pulsetwin.cli.plot import add_plot, plot
 from pulsetwin.cli.recon import recon
 from pulsetwin.cli.simulate import simulate
@@ -52,6 +53,8 @@ def parser() -> argparse.ArgumentParser:
     add_export(_verb(verbs, "export", export, "write a .seq as a vendor's interpreters read it", example))
     drawn = _verb(verbs, "plot", plot, "draw a sequence diagram and its k-space", "pulsetwin plot scan.seq -o scan.png")
     add_plot(drawn)
+    example = "pulsetwin optimize gre_sar.toml -o run/"
+    add_optimize(_verb(verbs, "optimize", optimize, "learn a sequence as an experiment says", example))
     example = "pulsetwin fit-diffusion curves.csv --config particle.toml -o out/"
     about = "fit the radius of particles to build-up curves of spin diffusion"
     add_fit_diffusion(_verb(verbs, "fit-diffusion", fit_diffusion, about, example))

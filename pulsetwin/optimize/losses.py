@@ -53,7 +53,7 @@ def dissimilarity(image: Tensor, target: Tensor) -> Tensor:
 
 
 def tissue_means(image: Tensor, weights: Tensor) -> Tensor:
-    """Return the mean magnitude over each tissue, ``[tissue]``, of an image ``[*grid]`` by `weights` ``[tissue, *grid]``."""
+    """Return the mean magnitude over each tissue, ``[tissue]``, by `weights` ``[tissue, *grid]``."""
     tiny = 1e-12 * image.detach().abs().max().square()
     size = (image.abs().square() + tiny).sqrt()
     return (weights * size).flatten(1).sum(1) / weights.flatten(1).sum(1)

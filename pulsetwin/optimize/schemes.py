@@ -17,11 +17,12 @@ Values = Mapping[str, Tensor]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bounds:
-    """Range of a value and what a step of 1 in its free numbers changes, see `parameters.Parameter`."""
+    """Range and scale of a value, as of `parameters.Parameter`, and its usual size."""
 
     low: float = -math.inf
     high: float = math.inf
     scale: float | None = None
+    unit: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,8 +118,8 @@ def gradient_echoes(
             sample_phase=(math.pi / 2 - values["phase"]).repeat_interleave(matrix),
         )  # fmt: skip
 
-    moments = Bounds(-largest_moment, largest_moment, scale=matrix / fov / 10)
-    bounds = {"flip_angle": Bounds(scale=0.1), "phase": Bounds(scale=1.0)}
+    moments = Bounds(-largest_moment, largest_moment, scale=matrix / fov / 10, unit=matrix / fov)
+    bounds = {"flip_angle": Bounds(scale=0.05, unit=0.05), "phase": Bounds(unit=math.pi)}
     bounds |= dict.fromkeys(("centre", "readout", "spoil"), moments)
     refocusing = torch.zeros(matrix, dtype=torch.bool)
     return Scheme(values, bounds, build, refocusing, (matrix, matrix), (fov, fov, thickness))

@@ -1,0 +1,33 @@
+"""The verb `optimize`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from pulsetwin.cli.files import existing, writable
+from pulsetwin.progress import bar
+
+
+def optimize(options: argparse.Namespace) -> int:
+    """Learn a sequence as an experiment says, and tell how good and how strong it is."""
+    path = existing(options.experiment)
+    writable(options.output, (path,), force=options.resume)
+    from pulsetwin.optimize.experiment import read_experiment
+    from pulsetwin.optimize.run import run_experiment
+
+    result = run_experiment(read_experiment(path), options.output, resume=options.resume, progress=bar())
+    sys.stdout.write(
+        f"learnt   {options.output}  ({result['steps']} steps, {result['cpu_seconds']:.0f} s of processor time)\n"
+        f"image    differs from the target by {100 * result['image_error']:.1f} %\n"
+        f"SAR      {100 * result['sar']:.1f} % of the target's\n"
+    )
+    return 0
+
+
+def add_optimize(verb: argparse.ArgumentParser) -> None:
+    """Describe the options of `optimize`."""
+    verb.add_argument("experiment", help="what is learnt, on what, and how (.toml)")
+    verb.add_argument("-o", "--output", required=True, metavar="FOLDER", help="folder to work in")
+    verb.add_argument("--resume", action="store_true", help="go on with the run in the folder")
+    verb.set_defaults(if_memory_ends="give a smaller matrix, or fewer states or samples in the experiment")

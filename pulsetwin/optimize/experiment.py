@@ -1,0 +1,201 @@
+"""An experiment as a TOML file says it: every key known, every value in its range."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pulsetwin.errors import FileError, ProtocolError
+from pulsetwin.optimize.methods import METHODS as WAYS
+from pulsetwin.optimize.reconstruct import METHODS as RECONSTRUCTIONS
+from pulsetwin.sequences.protocol import protocol_from, setting, validate
+
+PHANTOMS = ("brain", "shepp-logan", "sparse")
+
+
+@dataclass(frozen=True, slots=True)
+class GradientEchoes:
+    """Settings of `schemes.gradient_echoes`; angles in degrees."""
+
+    matrix: int = setting(48, "", "samples, lines and voxels along an axis", low=4, high=512)
+    fov: float = setting(0.2, "m", "field of view in the plane", low=1e-3, high=1)
+    thickness: float = setting(8e-3, "m", "of the slice", low=1e-4, high=0.2)
+    flip_angle: float = setting(5.0, "degrees", "of the target's pulses", low=0.01, high=180)
+    tr: float = setting(20e-3, "s", "repetition time", low=1e-4, high=10)
+    te: float = setting(3e-3, "s", "echo time", low=1e-4, high=1)
+    dwell: float = setting(40e-6, "s", "between samples", low=1e-7, high=1e-3)
+    trajectory: str = setting("cartesian", "", "of the target", choices=("cartesian", "radial"))
+    spoiling: float = setting(2.0, "", "cycles across a voxel after each repetition", low=0, high=64)
+    rf_spoiling: float = setting(84.0, "degrees", "increment of the phase's increment", low=0, high=360)
+
+
+@dataclass(frozen=True, slots=True)
+class SpinEchoes:
+    """Settings of `schemes.spin_echoes`; angles in degrees."""
+
+    matrix: int = setting(96, "", "samples, lines and voxels along an axis", low=4, high=512)
+    fov: float = setting(0.2, "m", "field of view in the plane", low=1e-3, high=1)
+    thickness: float = setting(8e-3, "m", "of the slice", low=1e-4, high=0.2)
+    refocusing: float = setting(180.0, "degrees", "of the target's refocusing pulses", low=1, high=180)
+    echo_spacing: float = setting(6e-3, "s", "between echoes", low=1e-4, high=1)
+    dwell: float = setting(40e-6, "s", "between samples", low=1e-7, high=1e-3)
+    crushing: float = setting(1.0, "", "cycles across a voxel beyond the readout's", low=0, high=64)
+    order: str = setting("centric", "", "of the lines", choices=("centric", "linear"))
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """What is imaged while learning."""
+
+    name: str = setting("brain", "", "phantom", choices=PHANTOMS)
+    b0: float = setting(0.0, "Hz", "off-resonance of all of it, on top of its own", low=-1e4, high=1e4)
+    fields: bool = setting(False, "", "whether B0 and B1 of a brain are uneven")
+    blocks: int = setting(20, "", "rectangles of a sparse phantom", low=1, high=1000)
+    largest: int = setting(6, "", "longest edge of a rectangle [voxels]", low=1, high=512)
+    samples: int = setting(1, "", "sparse phantoms a step", low=1, high=64)
+    test: str = setting("", "", "phantom that the result is tested on instead", choices=("", *PHANTOMS[:2]))
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """What is learnt, and from where."""
+
+    free: tuple[str, ...] = setting((), "", "values of the sequence to learn")
+    start: str = setting("target", "", "where they start: the target's values, or zero", choices=("target", "zero"))
+    spread: float = setting(0.1, "", "standard deviation of small random starts, of each value's unit", low=0, high=10)
+    flip_angle: float = setting(2.0, "degrees", "mean flip angle of a start at zero", low=0, high=180)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the image is to be, and how images are made."""
+
+    kind: str = setting("image", "", "image of the target sequence; mask; or equilibrium, the object itself",
+                        choices=("image", "mask", "equilibrium"))  # fmt: skip
+    method: str = setting("adjoint", "", "reconstruction", choices=RECONSTRUCTIONS)
+    iterations: int = setting(10, "", "of the reconstruction", low=1, high=1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What the parts of the loss weigh; each is relative to the target."""
+
+    image: float = setting(1.0, "", "squared relative error of the image", low=0)
+    l1: float = setting(0.0, "", "absolute relative error of the image", low=0)
+    ssim: float = setting(0.0, "", "structural dissimilarity", low=0)
+    kspace: float = setting(0.0, "", "squared relative error of the signal", low=0)
+    contrast: float = setting(0.0, "", "squared relative errors of the tissues' contrasts", low=0)
+    sar: float = setting(0.0, "", "squared flip angles", low=0)
+    smoothness: float = setting(0.0, "", "squared differences of neighbouring flip angles", low=0)
+    coverage: float = setting(0.0, "", "share of k-space without samples", low=0)
+    gradients: float = setting(0.0, "", "excess of gradient amplitude and slew rate", low=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Settings of `loop.optimise`, and of the engine."""
+
+    method: str = setting("adam", "", "way downhill", choices=WAYS)
+    steps: int = setting(1000, "", "how many", low=1, high=10**7)
+    rate: float = setting(0.05, "", "of a step", low=1e-12, high=1e3)
+    decay: float = setting(1.0, "", "what the rate falls to", low=1e-9, high=1)
+    restarts: int = setting(0, "", "of rate and method", low=0, high=10**4)
+    seed: int = setting(0, "", "of starts and phantoms", low=0, high=2**31)
+    every: int = setting(50, "", "steps between checkpoints", low=1, high=10**6)
+    pictures: int = setting(50, "", "steps between pictures of the film", low=1, high=10**6)
+    states: int = setting(4096, "", "most states of the graph in a repetition", low=1, high=10**6)
+    scanner: str = setting("siemens-prisma", "", "preset whose gradient limits count")
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What is learnt, on what, and how; see the classes of its parts.
+
+    Parameters
+    ----------
+    title
+        One line.
+    sequence, phantom, learn, target, loss, loop
+        Tables of the TOML file of these names.
+    text
+        The file's text.
+    """
+
+    title: str
+    sequence: GradientEchoes | SpinEchoes
+    phantom: Object
+    learn: Learning
+    target: Target
+    loss: Weights
+    loop: Loop
+    text: str
+
+
+_SEQUENCES = {"gradient_echoes": GradientEchoes, "spin_echoes": SpinEchoes}
+_TABLES = {"phantom": Object, "learn": Learning, "target": Target, "loss": Weights, "loop": Loop}
+
+
+def read_experiment(path: str | Path) -> Experiment:
+    """Return the experiment of a TOML file.
+
+    Raises
+    ------
+    FileError
+        If the file is missing or no TOML.
+    ProtocolError
+        Naming the file, the key, and what it may be.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text("utf-8")
+        tables = tomllib.loads(text)
+    except FileNotFoundError:
+        raise FileError(path, "no such file", "check the path") from None
+    except (ValueError, RecursionError, OSError) as error:
+        raise FileError(path, f"is not TOML ({error})", "correct it there") from None
+    return experiment_from(tables, str(path), text)
+
+
+def experiment_from(tables: dict[str, Any], source: str, text: str = "") -> Experiment:
+    """Return the experiment of nested tables; `source` is named in errors, which are those of `read_experiment`."""
+    known = ("title", "sequence", *_TABLES)
+    for name, value in tables.items():
+        if name not in known:
+            raise ProtocolError(f"{source}: no table {name!r}; there are {', '.join(known)}")
+        if isinstance(value, dict) == (name == "title"):
+            raise ProtocolError(f"{source}: {name} is to be a {'text' if name == 'title' else 'table'}")
+    own = dict(tables.get("sequence", {}))
+    kind = own.pop("kind", None)
+    if kind not in _SEQUENCES:
+        raise ProtocolError(f"{source}: [sequence] kind = {kind!r}: give {' or '.join(_SEQUENCES)}")
+    sequence = protocol_from(_SEQUENCES[kind], own, f"{source}: [sequence]")
+    parts = {name: protocol_from(of, tables.get(name, {}), f"{source}: [{name}]") for name, of in _TABLES.items()}
+    for part in (sequence, *parts.values()):
+        validate(part)
+    experiment = Experiment(str(tables.get("title", "")), sequence, **parts, text=text)
+    _check(experiment, source)
+    return experiment
+
+
+def in_radians(sequence: GradientEchoes | SpinEchoes) -> dict[str, Any]:
+    """Return the settings of a sequence by name, angles in radians."""
+    values = {}
+    for field in fields(sequence):
+        value = getattr(sequence, field.name)
+        values[field.name] = math.radians(value) if field.metadata["unit"] == "degrees" else value
+    return values
+
+
+def _check(experiment: Experiment, source: str) -> None:
+    names = ("refocusing",)
+    if isinstance(experiment.sequence, GradientEchoes):
+        names = ("flip_angle", "phase", "centre", "readout", "spoil")
+    unknown = [name for name in experiment.learn.free if name not in names]
+    if unknown or not experiment.learn.free:
+        what = f"holds {', '.join(unknown)}" if unknown else "is empty"
+        raise ProtocolError(f"{source}: [learn] free {what}: give some of {', '.join(names)}")
+    if experiment.loss.contrast and experiment.phantom.name != "brain":
+        raise ProtocolError(f"{source}: [loss] contrast is between the tissues of a brain: give phantom name brain")

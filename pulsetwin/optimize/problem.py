@@ -1,0 +1,200 @@
+"""The loss of an experiment: a sequence of values plays on phantoms, and images are compared with the target's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from pulsetwin.errors import ProtocolError
+from pulsetwin.operators.nufft import Nufft
+from pulsetwin.optimize.experiment import Experiment, GradientEchoes, Object, in_radians
+from pulsetwin.optimize.loop import Loss
+from pulsetwin.optimize.losses import contrast_errors, dissimilarity, relative_l1, relative_l2
+from pulsetwin.optimize.parameters import Parameter
+from pulsetwin.optimize.penalties import flip_power, gradient_excess, roughness, slew_excess, uncovered
+from pulsetwin.optimize.reconstruct import encoding, reconstruct, sampled_kspace
+from pulsetwin.optimize.schemes import Scheme, gradient_echoes, spin_echoes
+from pulsetwin.scanner import Scanner
+from pulsetwin.sim.pdg import simulate_graphs
+from pulsetwin.sim.phantom import Phantom, Voxels
+from pulsetwin.sim.phantom_tissue import brain_tissues
+from pulsetwin.sim.phantoms import brain, random_sparse, shepp_logan
+from pulsetwin.sim.timeline import Timeline
+
+_ALIKE = 0.15  # of T1, within which a voxel counts as a tissue
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Imaged:
+    """A phantom, what the target sequence measures of it, and weights of its tissues ``[tissue, y, x]`` or None."""
+
+    voxels: Voxels
+    signal: Tensor
+    image: Tensor
+    tissues: Tensor | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """What an experiment makes small.
+
+    Parameters
+    ----------
+    experiment
+        Its settings.
+    scheme
+        The sequence.
+    parameters
+        What is learnt.
+    still
+        The phantom that stays the same in all steps, or None where each step has its own.
+    """
+
+    experiment: Experiment
+    scheme: Scheme
+    parameters: dict[str, Parameter]
+    still: Imaged | None
+
+    def timeline(self, values: Mapping[str, Tensor]) -> Timeline:
+        """Return the sequence of learnt values."""
+        return self.scheme.timeline(values)
+
+    def measured(self, timeline: Timeline, voxels: Voxels) -> tuple[Tensor, Tensor]:
+        """Return signal ``[sample]`` and image ``[y, x]`` of a sequence."""
+        result = simulate_graphs(timeline, voxels, max_states=self.experiment.loop.states)
+        return result.signal[0], self.image(timeline, result.signal[0])
+
+    def image(self, timeline: Timeline, signal: Tensor) -> Tensor:
+        """Return the image of a signal of a sequence, ``[y, x]``."""
+        target = self.experiment.target
+        return reconstruct(signal, self.encoding(timeline), target.method, target.iterations)
+
+    def encoding(self, timeline: Timeline) -> Nufft:
+        """Return the transform from images to samples of a sequence."""
+        kspace = sampled_kspace(timeline, self.scheme.refocusing)
+        return encoding(kspace, self.scheme.fov, self.scheme.matrix)
+
+    def relative_sar(self, timeline: Timeline) -> Tensor:
+        """Return the sum of squared flip angles over that of the target sequence."""
+        return flip_power(timeline.flip_angle) / flip_power(self.scheme.timeline().flip_angle)
+
+    def loss(self, values: dict[str, Tensor], step: int, generator: torch.Generator) -> Loss:
+        """Return the loss of values at a step, as `loop.optimise` takes it."""
+        timeline = self.timeline(values)
+        objects = [self.still] if self.still is not None else self._sparse(generator)
+        pairs = [(*self.measured(timeline, one.voxels), one) for one in objects]
+        terms = {name: sum(part) / len(pairs) for name, part in self._image_terms(pairs).items()}
+        terms |= self._sequence_terms(timeline)
+        weights = self.experiment.loss
+        total = sum(getattr(weights, name) * value for name, value in terms.items())
+        error = terms["image"].detach().sqrt()
+        return Loss(total, {"error": error, **terms})
+
+    def _image_terms(self, pairs: list[tuple[Tensor, Tensor, Imaged]]) -> dict[str, list[Tensor]]:
+        weights = self.experiment.loss
+        terms = {"image": [relative_l2(image, one.image) for _, image, one in pairs]}
+        if weights.l1:
+            terms["l1"] = [relative_l1(image, one.image) for _, image, one in pairs]
+        if weights.ssim:
+            terms["ssim"] = [dissimilarity(image, one.image) for _, image, one in pairs]
+        if weights.kspace:
+            terms["kspace"] = [relative_l2(signal, one.signal) for signal, _, one in pairs]
+        if weights.contrast:
+            terms["contrast"] = [
+                contrast_errors(image, one.image, one.tissues).square().sum() for _, image, one in pairs
+            ]
+        return terms
+
+    def _sequence_terms(self, timeline: Timeline) -> dict[str, Tensor]:
+        weights, scheme = self.experiment.loss, self.scheme
+        terms = {"sar": self.relative_sar(timeline)}
+        if weights.smoothness:
+            terms["smoothness"] = roughness(timeline.flip_angle[scheme.refocusing | ~scheme.refocusing.any()])
+        if weights.coverage:
+            terms["coverage"] = uncovered(sampled_kspace(timeline, scheme.refocusing), scheme.fov, scheme.matrix)
+        if weights.gradients:
+            scanner = Scanner.preset(self.experiment.loop.scanner)
+            terms["gradients"] = gradient_excess(timeline, scanner) + slew_excess(timeline, scanner)
+        return terms
+
+    def _sparse(self, generator: torch.Generator) -> list[Imaged]:
+        """Return the sparse phantoms of a step."""
+        found = []
+        for _ in range(self.experiment.phantom.samples):
+            seed = int(torch.randint(2**31, (), generator=generator))
+            found.append(self.imaged(phantom_of(self.experiment.phantom, self.scheme, seed=seed)))
+        return found
+
+    def imaged(self, phantom: Phantom) -> Imaged:
+        """Return a phantom with what it should look like."""
+        voxels = phantom.voxels()
+        voxels = replace(voxels, b0=voxels.b0 + self.experiment.phantom.b0)
+        with torch.no_grad():
+            signal, image = self.measured(self.scheme.timeline(), voxels)
+            kind = self.experiment.target.kind
+            if kind != "image":
+                density = phantom.proton_density[0]
+                shape = (density > 0).double() if kind == "mask" else density
+                image = shape * (image.norm() / shape.norm()) + 0j
+        is_brain = self.experiment.loss.contrast and self.experiment.phantom.name == "brain"
+        return Imaged(voxels, signal, image, tissue_weights(phantom) if is_brain else None)
+
+
+def problem_of(experiment: Experiment) -> Problem:
+    """Return the problem that an experiment describes.
+
+    Raises
+    ------
+    ProtocolError
+        If the sequence cannot be, or a value that is freed is not one of its own.
+    """
+    make = gradient_echoes if isinstance(experiment.sequence, GradientEchoes) else spin_echoes
+    scheme = make(**in_radians(experiment.sequence))
+    bare = Problem(experiment, scheme, _parameters(experiment, scheme), None)
+    if experiment.phantom.name == "sparse":
+        return bare
+    return replace(bare, still=bare.imaged(phantom_of(experiment.phantom, scheme)))
+
+
+def phantom_of(settings: Object, scheme: Scheme, name: str = "", seed: int = 0) -> Phantom:
+    """Return the phantom of an experiment, or another by `name`, in the scheme's field of view."""
+    name, matrix = name or settings.name, (1, *scheme.matrix)
+    if name == "brain":
+        return brain(matrix, scheme.fov, fields=settings.fields)
+    if name == "shepp-logan":
+        return shepp_logan(matrix, scheme.fov)
+    return random_sparse(matrix, scheme.fov, blocks=settings.blocks, largest=settings.largest, seed=seed)
+
+
+def tissue_weights(phantom: Phantom) -> Tensor:
+    """Return where grey matter, white matter and fluid are, by T1 at 3 T, 0 or 1 ``[3, y, x]``.
+
+    Raises
+    ------
+    ProtocolError
+        If the phantom holds none of one of them.
+    """
+    tissues = brain_tissues(3.0)
+    wanted = [tissues[name].t1 for name in ("grey", "white", "fluid")]
+    found = torch.stack([((phantom.t1[0] / t1 - 1).abs() < _ALIKE).double() for t1 in wanted])
+    if not bool((found.flatten(1).sum(1) > 0).all()):
+        raise ProtocolError("contrast: the phantom has no voxel of grey matter, white matter or fluid: make it larger")
+    return found
+
+
+def _parameters(experiment: Experiment, scheme: Scheme) -> dict[str, Parameter]:
+    """Return the parameters that are freed: from the target's values, or small random ones."""
+    learn = experiment.learn
+    generator = torch.Generator().manual_seed(experiment.loop.seed)
+    parameters = {}
+    for name in learn.free:
+        bounds, start = scheme.bounds[name], scheme.values[name]
+        if learn.start == "zero":
+            start = learn.spread * bounds.unit * torch.randn(start.shape, generator=generator, dtype=torch.float64)
+            start = start + (math.radians(learn.flip_angle) if name == "flip_angle" else 0.0)
+        parameters[name] = Parameter(start, bounds.low, bounds.high, bounds.scale)
+    return parameters

@@ -1,0 +1,144 @@
+"""Run an experiment in a folder: checkpoint, film, and what was learnt with all that it takes to do it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pulsetwin.atomic import atomic_file
+from pulsetwin.errors import MismatchError, OutputExistsError
+from pulsetwin.optimize.experiment import Experiment
+from pulsetwin.optimize.film import save_film, save_frame, state_figure
+from pulsetwin.optimize.loop import Learnt, Loss, optimise
+from pulsetwin.optimize.losses import contrast_errors, relative_l2
+from pulsetwin.optimize.problem import Imaged, Problem, phantom_of, problem_of
+from pulsetwin.progress import Progress, silent
+
+CHECKPOINT, LEARNT, RESULT, STATE, FILM = "checkpoint.pt", "learnt.npz", "result.json", "state.png", "film.gif"
+_EXPERIMENT, _FRAMES = "experiment.toml", "frames"
+
+
+def run_experiment(
+    experiment: Experiment, folder: str | Path, *, resume: bool = False, progress: Progress = silent
+) -> dict[str, Any]:
+    """Learn what an experiment asks for, and return its result, as in ``result.json``.
+
+    The folder holds ``experiment.toml``, ``checkpoint.pt``, ``learnt.npz`` (the timeline's tensors, the learnt values
+    as ``value_NAME``, ``image`` and ``target``), ``result.json``, ``state.png`` and ``film.gif``.
+
+    Parameters
+    ----------
+    experiment
+        Its settings.
+    folder
+        Where to work.
+    resume
+        Go on with a run in the folder that was broken off; a finished one is only written anew.
+    progress
+        Called with steps done, their number, and loss, error and SAR.
+
+    Raises
+    ------
+    OutputExistsError
+        If the folder holds anything and `resume` is false.
+    MismatchError
+        If the run in the folder is of another experiment.
+    """
+    folder = Path(folder)
+    _prepare(folder, experiment, resume)
+    problem = problem_of(experiment)
+    shown = problem.still or problem.imaged(
+        phantom_of(experiment.phantom, problem.scheme, experiment.phantom.test, experiment.loop.seed)
+    )
+    history: list[dict[str, float]] = []
+
+    def watch(step: int, values: dict[str, Tensor], loss: Loss) -> None:
+        history.append({"error": float(loss.terms["error"]), "sar": float(loss.terms["sar"].detach())})
+        if step % experiment.loop.pictures == 0:
+            _picture(problem, values, shown, history, folder / _FRAMES / f"{step:07d}.png")
+
+    loop = experiment.loop
+    began, used = time.monotonic(), time.process_time()
+    learnt = optimise(
+        problem.loss, problem.parameters, method=loop.method, steps=loop.steps, rate=loop.rate, decay=loop.decay,
+        restarts=loop.restarts, seed=loop.seed, checkpoint=folder / CHECKPOINT, every=loop.every, progress=progress,
+        watch=watch,
+    )  # fmt: skip
+    spent = {"seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - used}
+    return _finish(folder, problem, shown, learnt, spent)
+
+
+def _prepare(folder: Path, experiment: Experiment, resume: bool) -> None:
+    kept = folder / _EXPERIMENT
+    if folder.exists() and any(folder.iterdir()):
+        if not resume:
+            raise OutputExistsError(f"{folder} is not empty: give another folder, or --resume to go on with its run")
+        if not kept.exists() or kept.read_text("utf-8") != experiment.text:
+            raise MismatchError(f"{folder} does not hold a run of this experiment: give its own, or another folder")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(kept) as temporary:
+        temporary.write_text(experiment.text, "utf-8")
+
+
+def _picture(
+    problem: Problem, values: dict[str, Tensor], shown: Imaged, history: list[dict[str, float]], path: Path
+) -> None:
+    with torch.no_grad():
+        timeline = problem.timeline(values)
+        _, image = problem.measured(timeline, shown.voxels)
+    save_frame(state_figure(problem, timeline, image, shown.image, history), path)
+
+
+def _finish(folder: Path, problem: Problem, shown: Imaged, learnt: Learnt, spent: dict[str, float]) -> dict[str, Any]:
+    """Write what was learnt, and return the result."""
+    with torch.no_grad():
+        timeline = problem.timeline(learnt.values)
+        _, image = problem.measured(timeline, shown.voxels)
+        _write_learnt(folder / LEARNT, timeline, learnt, image, shown.image)
+        result = _result(problem, shown, learnt, timeline, image, spent)
+    _picture(problem, learnt.values, shown, learnt.history, folder / STATE)
+    _picture(problem, learnt.values, shown, learnt.history, folder / _FRAMES / f"{learnt.step:07d}.png")
+    save_film(folder / _FRAMES, folder / FILM)
+    result["hashes"] = {name: _hash(folder / name) for name in (_EXPERIMENT, CHECKPOINT, LEARNT)}
+    with atomic_file(folder / RESULT, force=True) as temporary:
+        temporary.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    return result
+
+
+def _result(
+    problem: Problem, shown: Imaged, learnt: Learnt, timeline: Any, image: Tensor, spent: dict[str, float]
+) -> dict[str, Any]:
+    from pulsetwin import __version__
+
+    experiment = problem.experiment
+    result = {
+        "title": experiment.title, "version": __version__, "seed": experiment.loop.seed, "steps": learnt.step,
+        "image_error": float(relative_l2(image, shown.image).sqrt()), "sar": float(problem.relative_sar(timeline)),
+        "loss": learnt.history[-1]["loss"], **spent,
+    }  # fmt: skip
+    if shown.tissues is not None:
+        errors = contrast_errors(image, shown.image, shown.tissues).tolist()
+        result["contrast_errors"] = dict(zip(("grey", "white", "fluid"), errors, strict=True))
+    return result
+
+
+def _write_learnt(path: Path, timeline: Any, learnt: Learnt, image: Tensor, target: Tensor) -> None:
+    tensors = {
+        name: getattr(timeline, name).detach().numpy()
+        for name in ("flip_angle", "phase", "duration", "moment", "interval_start", "sample_interval", "sample_phase")
+    }
+    values = {f"value_{name}": value.numpy() for name, value in learnt.values.items()}
+    with atomic_file(path, force=True) as temporary:
+        np.savez(temporary, **tensors, **values, image=image.numpy(), target=target.numpy())
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
