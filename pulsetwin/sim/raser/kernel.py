@@ -22,6 +22,8 @@ STATE, AFTER, TURNED, NOW, TOTAL = (row * TILE for row in range(0, 15, 3))
 IM, N = TILE, 2 * TILE
 ROWS, CONSTANTS, TURN = 15 * TILE, 3 * TILE, 2 * TILE
 LEVELS = COARSEST - FINEST + 1
+TICK = 2.0**FINEST
+_LEAST = 1e-300  # rate, against a division by 0
 _SMOOTH = 46080.0  # sixth derivative per error of a quintic in the middle of its two nodes
 PACE = 0.055  # error allowed in the time of growth: found by experiment, from 3 to 83 times the threshold
 EASY = 12.0  # times less error than allowed: a step twice as long errs less than is allowed, as it may
@@ -60,13 +62,14 @@ def play_projection(w, modes, constants, rates, dwell, samples, tolerance, level
         fastest = max(fastest, abs(constants[m // TILE * CONSTANTS + m % TILE]))
     tick, last, steps, level = 0, (samples - 1) << -FINEST, 0, COARSEST
     given, allowed = tolerance == 0.0, PACE * tolerance**0.75 * rates[1] * (1 + max(node[6], 0.0))
+    smooth = smooth_ticks(dwell, tolerance)
     signal[0] = complex(node[0], node[1])
     while tick < last:
         if given:
             level = int(levels[steps])
         else:
-            level = min(level, longest(tick, last, dwell, fastest + max(node[6], 0.0) * rates[1], tolerance))
-        step, begin, turn = dwell * 2.0**level, dwell * tick * 2.0**FINEST, turns[level - FINEST]
+            level = min(level, longest(tick, last, smooth / (fastest + max(node[6], 0.0) * rates[1] + _LEAST)))
+        step, begin, turn = dwell * TICK * (1 << (level - FINEST)), dwell * TICK * tick, turns[level - FINEST]
         if not ready[level - FINEST]:
             fill_turn(turn, modes, constants, rates[1], step)
             ready[level - FINEST] = True
@@ -89,16 +92,19 @@ def play_projection(w, modes, constants, rates, dwell, samples, tolerance, level
 
 
 @numba.njit(**JIT)
-def longest(tick, last, dwell, rate, tolerance):  # pragma: no cover
-    """Return the level of the longest step from `tick` that ends on its own grid and can be interpolated."""
-    limit = (_SMOOTH * tolerance) ** (1 / 6) / (rate * dwell + 1e-300)
-    level = COARSEST
-    while level > FINEST:
-        length = 1 << (level - FINEST)
-        if tick % length == 0 and tick + length <= last and 2.0**level <= limit:
-            break
+def longest(tick, last, most):  # pragma: no cover
+    """Return the level of the longest step from `tick` that ends on its own grid and lasts at most `most` ticks."""
+    level, length = COARSEST, 1 << (COARSEST - FINEST)
+    while level > FINEST and (tick & (length - 1) or tick + length > last or length > most):
         level -= 1
+        length >>= 1
     return level
+
+
+@numba.njit(**JIT)
+def smooth_ticks(dwell, tolerance):  # pragma: no cover
+    """Return how long a quintic may be, times the rate at which the signal changes, ``[tick / s]``."""
+    return (_SMOOTH * tolerance) ** (1 / 6) / (dwell * TICK)
 
 
 @numba.njit(**INNER)

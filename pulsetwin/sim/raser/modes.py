@@ -103,11 +103,12 @@ class _Compiled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, dwell: float, samples: int, tolerance: float, *values: Tensor) -> Tensor:
         needed = any(ctx.needs_input_grad)
-        signal = np.empty((len(values[0]), samples), np.complex128)
+        signal, modes = np.empty((len(values[0]), samples), np.complex128), values[0].shape[1]
+        states, constants, rates = _tables(values)
 
         def one(number: int) -> NDArray[np.int8]:
             levels = np.empty(max(1, (samples - 1) << -FINEST), np.int8)  # untouched memory is not taken
-            given = _projection(values, number)
+            given = states[number], modes, constants[number], rates[number]
             steps = play_projection(*given, dwell, samples, tolerance, levels, signal[number])
             if steps == 0 and samples > 1:
                 raise ProtocolError(f"projection {number} changes too fast: give a dwell shorter than {dwell:g} s")
@@ -124,9 +125,10 @@ class _Compiled(torch.autograd.Function):
         values, signal_bar = ctx.saved_tensors, gradient.resolve_conj().contiguous().numpy()
         projections, modes = values[0].shape
         of_modes, of_rates = np.zeros((projections, 6, modes)), np.zeros((projections, 4))
+        states, constants, rates = _tables(values)
 
         def one(number: int) -> None:
-            given = _projection(values, number)
+            given = states[number], modes, constants[number], rates[number]
             differentiate_projection(
                 *given, ctx.dwell, ctx.levels[number], signal_bar[number], of_modes[number], of_rates[number]
             )
@@ -147,13 +149,12 @@ def _each(job: Any, count: int) -> list[Any]:
         return list(pool.map(job, range(count)))
 
 
-def _projection(values: tuple[Tensor, ...], number: int) -> tuple[Any, ...]:
-    """Return what the kernel takes of a projection: the state and room, the modes, constants and rates."""
-    inversion, frequency, start, source, rate = (value[number].detach().numpy() for value in values[:5])
-    t1, t2, coupling, decay = (float(value[number]) for value in values[5:])
-    state = tiled(np.stack([start.real, start.imag, inversion]), ROWS // TILE - _STATE)
-    constants = tiled(np.stack([2 * np.pi * frequency, source, rate]))
-    return state.reshape(-1), len(inversion), constants.reshape(-1), np.array([1 / t1, 1 / t2, coupling, 1 / decay])
+def _tables(values: tuple[Tensor, ...]) -> tuple[NDArray[np.float64], ...]:
+    """Return what the kernel takes of each projection: the states and room, constants and rates."""
+    inversion, frequency, start, source, rate, t1, t2, coupling, decay = (value.detach().numpy() for value in values)
+    states = tiled(np.stack([start.real, start.imag, inversion], 1), ROWS // TILE - _STATE)
+    constants = tiled(np.stack([2 * np.pi * frequency, source, rate], 1))
+    return states, constants, np.stack([1 / t1, 1 / t2, coupling, 1 / decay], 1)
 
 
 def _check(dwell: float, samples: int, tolerance: float) -> None:

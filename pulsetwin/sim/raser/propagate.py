@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pulsetwin.errors import ProtocolError
-from pulsetwin.sim.raser.kernel import EASY, PACE, longest
+from pulsetwin.sim.raser.kernel import EASY, PACE, longest, smooth_ticks
 from pulsetwin.sim.raser.waveform import COARSEST, FINEST, WEIGHTS
 
 
@@ -69,10 +69,10 @@ def _controlled(state: _State, laws: _Laws, dwell: float, samples: int, toleranc
     parts, levels, tick, last, level = [node[0][:, None]], [], 0, (samples - 1) << -FINEST, COARSEST
     gain, total = laws.gain[:, 0], state.n.sum(1).clamp(min=0)
     allowed = PACE * tolerance**0.75 * gain * (1 + total)
-    fastest = laws.omega.abs().amax(1)
+    fastest, smooth = laws.omega.abs().amax(1), smooth_ticks(dwell, tolerance)
     while tick < last:
         rate = float((fastest + state.n.sum(1).clamp(min=0) * gain).max())
-        level = min(level, int(longest(tick, last, dwell, rate, tolerance)))
+        level = min(level, int(longest(tick, last, smooth / max(rate, 1e-300))))
         step, begin = dwell * 2.0**level, dwell * tick * 2.0**FINEST
         after, error = _advance(state, laws, begin, step)
         worst = float((error / (allowed * step)).max())

@@ -17,17 +17,14 @@ INNER = {**JIT, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def tiled(rows: np.ndarray, room: int = 0) -> np.ndarray:
-    """Return rows of modes, ``[row, mode]``, in tiles, ``[tile, row + room, TILE]``; what there is no mode for is 0."""
-    count, modes = rows.shape
+    """Return rows of modes ``[..., row, mode]`` in tiles, ``[..., tile * (row + room) * TILE]``; the rest is 0."""
+    *batch, count, modes = rows.shape
     tiles = -(-modes // TILE)
-    out = np.zeros((tiles, count + room, TILE))
-    out[:, :count] = np.pad(rows, ((0, 0), (0, tiles * TILE - modes))).reshape(count, tiles, TILE).swapaxes(0, 1)
-    return out
-
-
-def untiled(tiles: np.ndarray, modes: int) -> np.ndarray:
-    """Return the rows of modes ``[row, mode]`` of tiles ``[tile, row, TILE]``."""
-    return tiles.swapaxes(0, 1).reshape(tiles.shape[1], -1)[:, :modes]
+    out = np.zeros((*batch, tiles, count + room, TILE))
+    for tile in range(tiles):
+        part = rows[..., tile * TILE : (tile + 1) * TILE]
+        out[..., tile, :count, : part.shape[-1]] = part
+    return out.reshape(*batch, -1)
 
 
 @numba.njit(**INNER)

@@ -17,8 +17,22 @@ def modes_of(total: float, modes: int = 67, seed: int = 0, share: float = 1e-3) 
     return inversion, place * WIDTH / modes, share * inversion * np.exp(2j * np.pi * rng.random(modes))
 
 
-def solved(inversion, frequency, start, dwell, samples, *, t1=T1, t2=T2, coupling=1.0, source=0.0, rate=0.0, decay=1e9):
-    """Return the states ``[3, mode, sample]`` by DOP853 with a relative tolerance of 1e-12."""
+def solved(
+    inversion,
+    frequency,
+    start,
+    dwell,
+    samples,
+    *,
+    t1=T1,
+    t2=T2,
+    coupling=1.0,
+    source=0.0,
+    rate=0.0,
+    decay=1e9,
+    rtol=1e-12,
+):  # fmt: skip
+    """Return the states ``[3, mode, sample]`` by DOP853."""
     modes = len(inversion)
 
     def slope(time, y):
@@ -31,5 +45,5 @@ def solved(inversion, frequency, start, dwell, samples, *, t1=T1, t2=T2, couplin
 
     begin = np.concatenate([start.real, start.imag, inversion])
     times = np.arange(samples) * dwell
-    done = solve_ivp(slope, (0, times[-1]), begin, "DOP853", times, rtol=1e-12, atol=1e-14)
+    done = solve_ivp(slope, (0, times[-1]), begin, "DOP853", times, rtol=rtol, atol=1e-14)
     return done.y.reshape(3, modes, samples)
