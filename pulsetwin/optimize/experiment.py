@@ -192,7 +192,7 @@ def in_radians(sequence: GradientEchoes | SpinEchoes) -> dict[str, Any]:
 def _check(experiment: Experiment, source: str) -> None:
     names = ("refocusing",)
     if isinstance(experiment.sequence, GradientEchoes):
-        names = ("flip_angle", "phase", "centre", "readout", "spoil")
+        names = ("flip_angle", "phase", "centre", "readout", "bend", "spoil")
     unknown = [name for name in experiment.learn.free if name not in names]
     if unknown or not experiment.learn.free:
         what = f"holds {', '.join(unknown)}" if unknown else "is empty"

@@ -13,6 +13,7 @@ from pulsetwin.errors import ProtocolError
 from pulsetwin.sim.timeline import Timeline
 
 Values = Mapping[str, Tensor]
+_BENDS = 4  # sines of a curved readout
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,11 +63,12 @@ def gradient_echoes(
     tr: float = 20e-3, te: float = 3e-3, dwell: float = 40e-6, trajectory: str = "cartesian",
     spoiling: float = 2.0, rf_spoiling: float = math.radians(84), largest_moment: float = math.inf,
 ) -> Scheme:  # fmt: skip
-    """Return a gradient-echo sequence from equilibrium: a straight readout of `matrix` samples after each pulse.
+    """Return a gradient-echo sequence from equilibrium: a readout of `matrix` samples after each pulse.
 
     Its values: ``flip_angle`` and ``phase`` [rad] ``[pulse]``, which the receiver's phase follows; k at the echo,
     ``centre``, its way over the readout, ``readout``, and the moment after it, ``spoil`` [1/m], ``[pulse, 2]`` along
-    x and y.
+    x and y; and how the readout bends, ``bend`` [1/m], ``[pulse, mode, 2]``: sines of half a period and its multiples,
+    0 at both ends.
 
     Parameters
     ----------
@@ -101,17 +103,19 @@ def gradient_echoes(
     values = {
         "flip_angle": torch.full((matrix,), flip_angle, dtype=torch.float64),
         "phase": torch.remainder(rf_spoiling * number * (number + 1) / 2, 2 * math.pi), "centre": centre,
-        "readout": readout,
+        "readout": readout, "bend": torch.zeros(matrix, _BENDS, 2, dtype=torch.float64),
         "spoil": spoiling * matrix / fov * direction - centre - readout * ((matrix - 1 - matrix // 2) / matrix),
     }  # fmt: skip
     lengths = torch.tensor([before] + [dwell] * (matrix - 1) + [after], dtype=torch.float64).repeat(matrix)
     sampled = torch.tensor(([True] * matrix + [False]) * matrix)
     empty = Timeline.zeros(lengths, torch.full((matrix,), matrix + 1), sampled)
+    place = torch.linspace(0, math.pi, matrix, dtype=torch.float64)
+    modes = torch.sin(torch.arange(1, _BENDS + 1)[:, None] * place).diff(dim=1)
 
     def build(values: Values) -> Timeline:
         step = values["readout"] / matrix
         first = values["centre"] - step * (matrix // 2)
-        inner = step[:, None].expand(-1, matrix - 1, -1)
+        inner = step[:, None] + torch.einsum("pmd,ms->psd", values["bend"], modes)
         moment = torch.cat((first[:, None], inner, values["spoil"][:, None]), 1).reshape(-1, 2)
         return replace(
             empty, flip_angle=values["flip_angle"], phase=values["phase"], moment=_in_space(moment),
@@ -120,7 +124,7 @@ def gradient_echoes(
 
     moments = Bounds(-largest_moment, largest_moment, scale=matrix / fov / 10, unit=matrix / fov)
     bounds = {"flip_angle": Bounds(scale=0.05, unit=0.05), "phase": Bounds(unit=math.pi)}
-    bounds |= dict.fromkeys(("centre", "readout", "spoil"), moments)
+    bounds |= dict.fromkeys(("centre", "readout", "bend", "spoil"), moments)
     refocusing = torch.zeros(matrix, dtype=torch.bool)
     return Scheme(values, bounds, build, refocusing, (matrix, matrix), (fov, fov, thickness))
 

@@ -129,7 +129,8 @@ def test_the_target_itself_has_no_error():
 
 @pytest.mark.parametrize("sequence", ["gradient_echoes", "spin_echoes"])
 def test_gradients_are_those_of_differences(sequence):
-    free = {"gradient_echoes": ["flip_angle", "phase", "centre", "readout", "spoil"], "spin_echoes": ["refocusing"]}
+    gradient_echo = ["flip_angle", "phase", "centre", "readout", "bend", "spoil"]
+    free = {"gradient_echoes": gradient_echo, "spin_echoes": ["refocusing"]}
     tables = {
         "sequence": {"kind": sequence, "matrix": 8}, "phantom": {"name": "shepp-logan"},
         "learn": {"free": free[sequence]},

@@ -1,0 +1,82 @@
+"""Penalties against counts and closed forms, and learning under constraints against a known corner."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pulsetwin.optimize.constrained import optimise_under
+from pulsetwin.optimize.loop import Loss
+from pulsetwin.optimize.parameters import Parameter
+from pulsetwin.optimize.penalties import (
+    duration,
+    flip_power,
+    gradient_excess,
+    rf_energy,
+    roughness,
+    slew_excess,
+    uncovered,
+)
+from pulsetwin.optimize.schemes import gradient_echoes
+from pulsetwin.scanner import PROTON, Scanner
+from pulsetwin.sim.timeline import PulseShape
+
+PRISMA = Scanner.preset("siemens-prisma")
+
+
+def test_power_and_energy_of_blocks():
+    timeline = gradient_echoes(matrix=8).timeline()
+    flip = math.radians(5)
+    assert float(flip_power(timeline.flip_angle)) == pytest.approx(8 * flip**2)
+    b1 = flip / (2 * math.pi * 1e-3)  # Hz, of a block of 1 ms
+    assert float(rf_energy(timeline)) == pytest.approx(8 * b1**2 * 1e-3)
+    half = torch.tensor([1e-3, 1e-3], dtype=torch.float64)
+    shape = PulseShape(half, torch.tensor([100.0, 300.0j]), torch.zeros(2, 3, dtype=torch.float64), 1e-3, flip / 2)
+    shaped = replace(timeline, shapes=(shape,), shape=torch.zeros(8, dtype=torch.int64))
+    assert float(rf_energy(shaped)) == pytest.approx(8 * 4 * (100**2 + 300**2) * 1e-3)
+
+
+def test_gradients_count_only_beyond_the_limits():
+    timeline = gradient_echoes(matrix=8, fov=0.2).timeline()
+    assert float(gradient_excess(timeline, PRISMA)) == 0
+    moment = torch.zeros_like(timeline.moment)
+    moment[3, 1] = 3 * PRISMA.max_gradient * PROTON * timeline.duration[3]
+    assert float(gradient_excess(replace(timeline, moment=moment), PRISMA)) == pytest.approx(4.0)
+    ramp = PRISMA.max_slew * PROTON * float(timeline.duration[3])  # of neighbours as long as it
+    moment[3, 1] = 2 * ramp * timeline.duration[3]
+    assert float(slew_excess(replace(timeline, moment=moment), PRISMA)) == pytest.approx(2.0)
+    assert float(duration(timeline)) == pytest.approx(8 * 20e-3)
+
+
+def test_coverage_and_roughness():
+    scheme = gradient_echoes(matrix=8)
+    k = torch.stack(torch.meshgrid(torch.arange(8) - 4, torch.arange(8) - 4, indexing="ij"), -1).reshape(-1, 2) / 0.2
+    full = torch.cat((k.double(), torch.zeros(64, 1, dtype=torch.float64)), 1)
+    assert float(uncovered(full, scheme.fov, (8, 8))) == pytest.approx(math.exp(-2))
+    assert float(uncovered(full[:16], scheme.fov, (8, 8))) == pytest.approx(0.75 + 0.25 * math.exp(-2))
+    shifted = (full[:1] + 0.25 / 0.2).requires_grad_()
+    uncovered(shifted, scheme.fov, (8, 8)).backward()
+    assert float(shifted.grad[0, 0]) != 0
+    assert float(roughness(torch.tensor([1.0, 3.0, 3.0]))) == pytest.approx(4 / 19)
+
+
+def test_constraints_are_met_where_the_minimum_lies_beyond_them(tmp_path):
+    """The point of x + y <= 1 nearest to (2, 1) is (1, 0)."""
+
+    def loss(values, step, generator):
+        return Loss((values["x"] - torch.tensor([2.0, 1.0])).square().sum())
+
+    def constraints(values):
+        x, y = values["x"]
+        return torch.stack((x + y - 1, x - 5))
+
+    parameters = {"x": Parameter(torch.zeros(2))}
+    settings = {"method": "lbfgs", "steps": 15, "rate": 1.0, "rounds": 8, "checkpoint": tmp_path}
+    learnt, found = optimise_under(loss, constraints, parameters, **settings)
+    assert learnt.values["x"].tolist() == pytest.approx([1.0, 0.0], abs=1e-4)
+    assert float(found[0]) == pytest.approx(0, abs=1e-4)
+    again, _ = optimise_under(loss, constraints, parameters, **settings)
+    assert torch.equal(again.values["x"], learnt.values["x"])
