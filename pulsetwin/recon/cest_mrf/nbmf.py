@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pulsetwin.progress import Progress, silent
-from pulsetwin.recon.cest_mrf.problem import Bounds, Estimate, Known, Problem, slopes
+from pulsetwin.recon.cest_mrf.problem import Bounds, Estimate, Known, Problem, check_sought, slopes
 from pulsetwin.recon.cest_mrf.reconstructor import (
     Reconstructor,
     check_purpose,
@@ -61,8 +61,8 @@ def nbmf(
     ------
     MismatchError
         If the reconstructor was trained for another measurement, other bounds or other known parameters.
-    ShapeError
-        If a known parameter has not a value for each voxel, or voxels are too few to tell their noise.
+    ProtocolError, ShapeError
+        As of `check_sought`, or if voxels are too few to tell their noise.
     """
     if reconstructor is None or training is not None:
         reconstructor = learn(
@@ -111,9 +111,10 @@ def learn(
 
     Raises
     ------
-    MismatchError, ShapeError
+    MismatchError, ProtocolError, ShapeError
         As `nbmf`.
     """
+    check_sought(data, free, given)
     reconstructor = _begun(data, problem, free, given, training.seed, reconstructor)
     given = {name: given[name] for name in reconstructor.given}
     seen, measured = features(data, given), torch.from_numpy(np.asarray(data, np.float64))

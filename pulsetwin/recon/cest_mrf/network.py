@@ -10,7 +10,7 @@ import torch
 from pulsetwin.errors import ShapeError
 from pulsetwin.progress import Progress, silent
 from pulsetwin.recon.cest_mrf.grid import Hypercube
-from pulsetwin.recon.cest_mrf.problem import Bounds, Estimate, Known, Problem, predicted
+from pulsetwin.recon.cest_mrf.problem import Bounds, Estimate, Known, Problem, check_sought, predicted
 from pulsetwin.recon.cest_mrf.reconstructor import (
     Reconstructor,
     check_purpose,
@@ -63,10 +63,11 @@ def network(
     ------
     MismatchError
         If the reconstructor was trained for another measurement, other bounds or other known parameters.
-    ShapeError
-        If a known parameter has not a value for each voxel, or voxels are too few to tell their noise.
+    ProtocolError, ShapeError
+        As of `check_sought`, or if voxels are too few to tell their noise.
     """
     if reconstructor is None:
+        check_sought(data, free, given)
         noise = noise_of(data) if training.noise is None else training.noise
         names, table = _drawn(free, given, training.seed)
         signals = _played(problem, names, table, threads, progress)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pulsetwin.errors import ProtocolError
+from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.recon.cest_mrf.snapshots import program_of
 from pulsetwin.sequences.seqfile import SeqFile
 from pulsetwin.sim.bloch_mcconnell.entries import OBSERVED, differentiate_entries, play_entries
@@ -60,6 +61,30 @@ class Estimate:
     values: dict[str, np.ndarray]
     deviation: dict[str, np.ndarray]
     misfit: np.ndarray
+
+
+def check_sought(data: np.ndarray, free: Bounds, given: Known) -> None:
+    """Raise unless signals ``[voxel, measurement]`` are finite, bounds in order, and given values one for each voxel.
+
+    Raises
+    ------
+    ProtocolError
+        If nothing is free, bounds are not in order, a parameter is free and given, or signals are not finite.
+    ShapeError
+        If there are not as many given values as voxels.
+    """
+    if not free:
+        raise ProtocolError("nothing is sought: give the bounds of at least one parameter")
+    for name, (low, high) in free.items():
+        if not (math.isfinite(low) and low < high < math.inf):
+            raise ProtocolError(f"{name} from {low:g} to {high:g}: give two finite bounds, the lower one first")
+    if both := set(free) & set(given):
+        raise ProtocolError(f"{min(both)} is sought and given: leave out one of them")
+    for name, values in given.items():
+        if np.shape(values) != (len(data),):
+            raise ShapeError(f"{name} is given as {np.shape(values)} for {len(data)} voxels: give one value for each")
+    if not np.isfinite(data).all():
+        raise ProtocolError("signals are not finite: leave out the voxels where they are not")
 
 
 def problem_of(seq: SeqFile, model: PoolModel, *, mode: str, observe: str, normalisation: str) -> Problem:

@@ -6,15 +6,12 @@ another. A coarse grid tells where they lie; each voxel descends from the deepes
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from scipy.cluster.vq import kmeans, vq
 from scipy.ndimage import minimum_filter
 
-from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.progress import Progress, silent
-from pulsetwin.recon.cest_mrf.problem import Bounds, Estimate, Known, Problem, predicted, slopes
+from pulsetwin.recon.cest_mrf.problem import Bounds, Estimate, Known, Problem, check_sought, predicted, slopes
 from pulsetwin.recon.cest_mrf.uncertainty import deviations
 from pulsetwin.recon.levenberg import Model, levenberg
 
@@ -62,7 +59,7 @@ def voxelwise(
     ShapeError
         If there are not as many given values as voxels, or too few measurements.
     """
-    check_parameters(free, given, len(data))
+    check_sought(data, free, given)
     low, high = (np.array(ends) for ends in zip(*free.values(), strict=True))
     model = _model(problem, tuple(free), given, threads)
     places = _starts(data, problem, free, given, starts, threads)
@@ -77,20 +74,6 @@ def voxelwise(
     values = dict(zip(free, best.values, strict=True))
     spread = deviations(problem, values, given, data=data, given_deviation=given_deviation, threads=threads)
     return Estimate(values, spread, best.misfit)
-
-
-def check_parameters(free: Bounds, given: Known, voxels: int) -> None:
-    """Raise unless bounds are in order and given values fit; see `voxelwise`."""
-    if not free:
-        raise ProtocolError("nothing is sought: give the bounds of at least one parameter")
-    for name, (low, high) in free.items():
-        if not (math.isfinite(low) and low < high < math.inf):
-            raise ProtocolError(f"{name} from {low:g} to {high:g}: give two finite bounds, the lower one first")
-    if both := set(free) & set(given):
-        raise ProtocolError(f"{min(both)} is sought and given: leave out one of them")
-    for name, values in given.items():
-        if np.shape(values) != (voxels,):
-            raise ShapeError(f"{name} is given as {np.shape(values)} for {voxels} voxels: give one value for each")
 
 
 def _model(problem: Problem, names: tuple[str, ...], given: Known, threads: int) -> Model:

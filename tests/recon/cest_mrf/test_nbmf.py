@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pulsetwin.errors import MismatchError
+from pulsetwin.errors import MismatchError, ProtocolError
 from pulsetwin.recon.cest_mrf.nbmf import FURTHER, learn, nbmf
 from pulsetwin.recon.cest_mrf.problem import normalised
 from pulsetwin.recon.cest_mrf.reconstructor import told_values
@@ -94,3 +94,16 @@ def test_real_scan_of_larginine_leaves_less_than_its_dictionary_and_agrees_in_ex
     assert found.misfit.mean() < (2 - 2 * voxels["product"]).mean()
     assert np.corrcoef(found.values[NAMES[1]], voxels["exchange_rate"])[0, 1] > 0.97
     assert found.values[NAMES[0]].mean() == pytest.approx(50 * MM, rel=0.08)
+
+
+def test_mistakes_are_named():
+    data, given, _ = scan(40)
+    name, ends = NAMES[0], FREE[NAMES[0]]
+    for values, free, told in (
+        (data, {}, "nothing is sought"),
+        (data, {name: ends[::-1]}, "the lower one first"),
+        (data, FREE | {"t1": (1.0, 3.0)}, "sought and given"),
+        (np.where(np.arange(40)[:, None] == 3, np.nan, data), FREE, "not finite"),
+    ):
+        with pytest.raises(ProtocolError, match=told):
+            nbmf(values, larginine(), free, given)
