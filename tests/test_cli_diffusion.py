@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
+import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +106,16 @@ def test_bad_particles_are_told_in_one_line(capsys, tmp_path, old, new, told):
     assert old in CONFIG.read_text()
     config.write_text(CONFIG.read_text().replace(old, new, 1))
     assert told in fails(capsys, *command(tmp_path, config=config))
+
+
+def test_example_ends_in_a_figure(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["spin_diffusion.py", str(tmp_path / "figure.png")])
+    runpy.run_path(str(ROOT / "examples" / "spin_diffusion.py"), run_name="__main__")
+    rows = [line for line in capsys.readouterr().out.splitlines() if " diffusion " in line]
+    assert len(rows) == 4
+    assert all(abs(float(re.search(r"([+-][\d.]+) % without noise", row)[1])) < 0.01 for row in rows)
+    with Image.open(tmp_path / "figure.png") as picture:
+        assert picture.size[0] > 1000
 
 
 def test_files_that_are_not_there(capsys, tmp_path):

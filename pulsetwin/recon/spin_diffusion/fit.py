@@ -108,7 +108,7 @@ def fit_radius(curves: Curves, particle: Particle) -> RadiusFit:
 def smooth_liquid(curves: Curves) -> Curves:
     """Return curves whose liquid is the stretched exponential that fits it best, at times that are dense enough."""
     shape = fit_stretched(curves.times, curves.liquid)
-    dense = np.union1d(curves.times, np.geomspace(curves.times[0] / 100, curves.times[-1], 200))
+    dense = np.union1d(curves.times, np.geomspace(curves.times[0] / 100, curves.times[-1], 100))
     return Curves(dense, np.zeros_like(dense), shape(dense))
 
 
@@ -126,9 +126,7 @@ def value_of(particle: Particle, radius: float, name: str) -> float:
 
 def _starts(particle: Particle) -> tuple[float, tuple[np.ndarray, np.ndarray], np.ndarray]:
     """Return the radius in the middle, and of logarithms from it bounds ``[parameter]`` and starts ``[.., start]``."""
-    low, high = particle.radius_range
-    if particle.outer_radius is not None and particle.boundary == "diffusion":
-        high = min(high, 0.999 * particle.outer_radius)
+    low, high = particle.searched
     centre, half = np.sqrt(low * high), 0.5 * np.log(high / low)
     wide = np.full(len(particle.free), _WIDE)
     radius = particle.free.index("radius")

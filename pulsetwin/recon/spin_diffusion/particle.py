@@ -152,6 +152,14 @@ class Particle:
             row, moved = {"diffusion": 2, "t1": 3, "polarisation": 4}[one], _UP if phase == "solid" else _DOWN
         return tuple(moved if index == row else none for index in range(5))
 
+    @property
+    def searched(self) -> tuple[float, float]:
+        """Return where the radius is looked for [m]: `radius_range`, below R' where that is known and matters."""
+        low, high = self.radius_range
+        if self.outer_radius is not None and self.boundary == "diffusion":
+            high = min(high, 0.999 * self.outer_radius)
+        return low, high
+
     def layers(self, radius: float) -> Layers:
         """Return the particle of a radius [m]."""
         outer = self.outer_radius or radius * float(self.outer_ratio or 0)
