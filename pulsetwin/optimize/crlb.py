@@ -16,7 +16,7 @@ from torch import Tensor
 from pulsetwin.errors import ProtocolError, ShapeError
 
 Signal = Callable[[dict[str, Tensor]], Tensor]
-"""Signals ``[tissue, measurement]`` of unknowns, ``[tissue]`` each by its name; those of a tissue depend on its own."""
+"""Signals ``[..., tissue, measurement]`` of unknowns, ``[..., tissue]`` each by its name; each tissue's of its own."""
 
 
 def jacobian(signal: Signal, tissue: Mapping[str, Tensor], unknowns: Sequence[str]) -> Tensor:
@@ -45,15 +45,15 @@ def jacobian(signal: Signal, tissue: Mapping[str, Tensor], unknowns: Sequence[st
     """
     if missing := set(unknowns) - set(tissue):
         raise ProtocolError(f"unknown {min(missing)!r} has no value: the tissue has {', '.join(tissue)}")
-    values = dict(tissue)
-    still = {name: torch.zeros_like(value) for name, value in values.items()}
-    columns = []
-    for name in unknowns:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # torch makes its rules with its own old compiler
-            _, slope = torch.func.jvp(signal, (values,), (still | {name: torch.ones_like(values[name])},))
-        columns.append(torch.cat((slope.real, slope.imag), -1) if slope.is_complex() else slope)
-    return torch.stack(columns, -1)
+    count = len(unknowns)
+    values = {name: value.repeat(count, 1) for name, value in tissue.items()}
+    along = {name: torch.zeros_like(value) for name, value in values.items()}
+    for row, name in enumerate(unknowns):
+        along[name][row] = 1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch makes its rules with its own old compiler
+        _, slope = torch.func.jvp(signal, (values,), (along,))
+    return (torch.cat((slope.real, slope.imag), -1) if slope.is_complex() else slope).movedim(0, -1)
 
 
 def variances(jacobian: Tensor, wanted: int, noise: Tensor | float = 1.0) -> Tensor:

@@ -70,7 +70,7 @@ def test_derivatives_by_the_design():
 def test_complex_signals_are_twice_the_measurements():
     """A phase is told by the imaginary part: the bound of it is that of noise over amplitude."""
     value = {"phase": torch.tensor([0.3], dtype=torch.float64), "size": torch.tensor([2.0], dtype=torch.float64)}
-    rows = jacobian(lambda own: torch.polar(own["size"], own["phase"])[:, None], value, ("phase", "size"))
+    rows = jacobian(lambda own: torch.polar(own["size"], own["phase"])[..., None], value, ("phase", "size"))
     assert torch.allclose(variances(rows, 2, 0.1), torch.tensor([[0.05**2, 0.1**2]], dtype=torch.float64))
 
 
