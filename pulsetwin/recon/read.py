@@ -25,7 +25,7 @@ def read(
     Parameters
     ----------
     path
-        Siemens TWIX (VB, VD, VE, XA) or ISMRMRD/MRD (HDF5).
+        Siemens TWIX (VB, VD, VE, XA), ISMRMRD/MRD (HDF5), or a folder of Magritek Spinsolve.
     seq
         The Pulseq `.seq` that was played: gives trajectory, times and labels. Without it, Cartesian vendor data are
         sorted by their own counters.
@@ -47,6 +47,10 @@ def read(
     """
     path = Path(path)
     options = {"partial": partial, "trust_seq": trust_seq, "progress": progress}
+    if path.is_dir():
+        from pulsetwin.recon import spinsolve
+
+        return spinsolve.read(path, seq, noise=noise, **options)
     head = _head(path)
     if head.startswith(_HDF5):
         from pulsetwin.recon import mrd
