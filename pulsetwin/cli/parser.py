@@ -91,7 +91,8 @@ def _add_simulate(verbs: Any) -> None:
     example = "pulsetwin simulate scan.seq --phantom brain --matrix 128 --coils 8 --snr 50 -o scan.dat"
     verb = _verb(verbs, "simulate", simulate, "play a .seq on a phantom and write raw data", example)
     verb.add_argument("seq", help="sequence (.seq)")
-    verb.add_argument("--phantom", default="brain", help="brain (default), nist, shepp-logan, vials, or a NIfTI")
+    verb.add_argument("--phantom", default="brain", help="brain (default), nist, shepp-logan, tube, vials, or a "
+                      "NIfTI")  # fmt: skip
     verb.add_argument("--matrix", type=_positive(int), default=128, metavar="N", help="voxels in the plane (128)")
     verb.add_argument(
         "--scanner", help="scanner preset, or a TOML file (default: the field B0 of the .seq, or siemens-prisma)"
@@ -109,7 +110,11 @@ def _add_simulate(verbs: Any) -> None:
     verb.add_argument("--spins", type=_positive(int), metavar="N", help="spins per voxel of the isochromats (256)")
     verb.add_argument("--seed", type=int, default=0, help="of noise and spins (0)")
     verb.add_argument(
-        "-o", "--output", required=True, metavar="DAT", help="raw data to write: .dat (TWIX), .h5 or .mrd (MRD)"
+        "-o",
+        "--output",
+        required=True,
+        metavar="DAT",
+        help="raw data to write: .dat (TWIX), .h5 or .mrd (MRD), or .spinsolve (a folder)",
     )
     verb.add_argument("--force", action="store_true", help="replace an existing file")
     verb.set_defaults(if_memory_ends="pass a smaller --matrix, or fewer --coils or --spins")

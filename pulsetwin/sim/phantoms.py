@@ -105,6 +105,25 @@ def vials(
     return painted(matrix, fov, shapes, field_strength=field_strength)
 
 
+def tube(matrix: Matrix = _SLICE, fov: Lengths = _FOV, field_strength: float | None = None) -> Phantom:
+    """Return a tube of water along z, its diameter 0.554 of the field of view: 4.1 mm in the 7.4 mm of RASER scans.
+
+    It is off the centre by 0.05 and 0.03 of the field of view towards +x and +y, so that mirror images differ.
+
+    Parameters
+    ----------
+    matrix
+        Voxels along z, y, x.
+    fov
+        Extent along x, y, z [m].
+    field_strength
+        Bend B0 and B1+ smoothly as at 1.5, 3 or 7 T; by default they are 0 Hz and 1.
+    """
+    radius = 0.5 * 0.554 * min(fov[:2])
+    shape = Ellipsoid((0.05 * fov[0], 0.03 * fov[1], 0.0), (radius, radius, math.inf), WATER)
+    return painted(matrix, fov, [shape], field_strength=field_strength)
+
+
 def single_voxel(
     tissue: Tissue = WATER, size: Lengths = (1e-3, 1e-3, 1e-3), *, b0: float = 0.0, b1: complex = 1.0
 ) -> Phantom:
@@ -176,6 +195,7 @@ _NAMED: dict[str, Callable[[Matrix, Lengths, float], Phantom]] = {
     "brain": brain,
     "nist": nist,
     "shepp-logan": shepp_logan,
+    "tube": tube,
     "vials": vials,
 }
 
@@ -188,7 +208,8 @@ def phantom_by_name(
     Parameters
     ----------
     name
-        ``brain``, ``nist``, ``shepp-logan``, ``vials``, or the path of a folder or file for `phantom_nifti.load`.
+        ``brain``, ``nist``, ``shepp-logan``, ``tube``, ``vials``, or the path of a folder or file for
+        `phantom_nifti.load`.
     matrix
         Voxels along z, y, x; by default one slice of 128 x 128, or the file's own.
     fov

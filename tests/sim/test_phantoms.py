@@ -437,7 +437,7 @@ def test_unknown_plate():
 # By name
 
 
-@pytest.mark.parametrize("name", ["brain", "nist", "shepp-logan", "vials"])
+@pytest.mark.parametrize("name", ["brain", "nist", "shepp-logan", "tube", "vials"])
 def test_by_name(name):
     phantom = phantom_by_name(name, (1, 20, 24), (0.2, 0.21, 0.004))
     assert phantom.grid == (1, 20, 24)
@@ -448,7 +448,7 @@ def test_by_name(name):
 
 
 def test_unknown_name_lists_the_known(tmp_path):
-    with pytest.raises(ProtocolError, match="brain, nist, shepp-logan, vials"):
+    with pytest.raises(ProtocolError, match="brain, nist, shepp-logan, tube, vials"):
         phantom_by_name("brian")
 
 
