@@ -1,0 +1,212 @@
+"""Newton's method on RASER projections: image, scales, starts and parameters at once, noise annealed.
+
+Each iteration linearises every projection (see `linearised`) and averages over its starts (see `starts`). The scale of
+each projection and the parameters are the best for whatever image is tried, and the image is what is then the best.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import make_interp_spline
+from scipy.sparse import csr_array
+
+from pulsetwin.progress import Progress
+from pulsetwin.recon.raser.driven import Parameters
+from pulsetwin.recon.raser.linearised import as_complex, linearised
+from pulsetwin.recon.raser.starts import Averaged, average, starts_of
+from pulsetwin.recon.raser.total_variation import Minimum, minimise
+
+_COARSE, _FINE = (15.0, 50.0), (150.0, 150.0, 500.0)  # signal-to-noise ratios: parameters held, then fitted
+_TRUST, _STRIDE = 0.1, 0.15  # standard deviation of a step of a logarithm while it is coarse, and the largest step
+_LAST = 10  # most iterations with the noise that there is
+_NEAR = 0.05  # last changes of logarithms at which the drives follow the fit: a wrong fit drives worse than noise does
+_FOUND = (2e-3, 5e-3)  # last changes of logarithms and, relative, of the image
+_RIGID = 1e6  # inverse square of the relative change of the image's sum: the projections' scales tell it
+_FLOOR = 0.05  # of the root mean square inversion: a mode may start with as much as that one could
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What stays: samples as rows, their noise and step, modes, areas of each angle, and what is known beforehand."""
+
+    data: list[np.ndarray]
+    noise: float
+    step: float
+    omega: np.ndarray
+    areas: list[csr_array]
+    gradient: csr_array
+    prior: np.ndarray
+    known: np.ndarray
+    start: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What is fitted: image ``[pixel]``, scales, starts ``[angle][2, mode]``, logarithms of the parameters, drives."""
+
+    image: np.ndarray
+    scales: np.ndarray
+    starts: list[np.ndarray]
+    logs: np.ndarray
+    drives: list[np.ndarray]
+
+    @property
+    def parameters(self) -> Parameters:
+        """T1, T2* and kappa."""
+        return Parameters(*np.exp(self.logs))
+
+
+@dataclass(frozen=True, slots=True)
+class Normal:
+    """Normal equations of image and parameters: ``G, X, Q`` and the right sides; chi squared where both are 0."""
+
+    image: np.ndarray
+    mixed: np.ndarray
+    shared: np.ndarray
+    right: np.ndarray
+    shared_right: np.ndarray
+    constant: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A guess and what it was found with.
+
+    Attributes
+    ----------
+    guess
+        What is fitted.
+    normal
+        Equations it solves, linear about the guess before.
+    minimum
+        Its image before it was scaled to a largest pixel of 1.
+    step
+        Last changes of the logarithms.
+    residuals
+        Of the data in standard deviations, a row for each angle.
+    """
+
+    guess: Guess
+    normal: Normal
+    minimum: Minimum
+    step: np.ndarray
+    residuals: list[np.ndarray]
+
+
+def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress) -> Fit:
+    """Return the fit that is best with the noise there is.
+
+    Parameters
+    ----------
+    scan
+        Data and what is known beforehand.
+    guess
+        Where to begin; its drives are the measured signals.
+    ratio
+        Signal-to-noise ratio: mean peak of the signals over the noise of a sample as acquired.
+    progress
+        Called with the iteration and how many there are at most.
+    """
+    levels = [level for level in (*_COARSE, *_FINE) if level < ratio]
+    most, near = len(levels) + _LAST, False
+    for count in range(most):
+        progress(count, most, "invert")
+        level = levels[count] if count < len(levels) else ratio
+        last = count >= len(levels)
+        found = _iterate(scan, guess, ratio / level, fits=level not in _COARSE, last=last, follows=near)
+        moved = np.linalg.norm(found.guess.image - guess.image) / np.linalg.norm(guess.image)
+        guess = found.guess
+        largest = np.abs(found.step).max()
+        if near and largest < _FOUND[0] and moved < _FOUND[1]:
+            break
+        near = last and largest < _NEAR
+    progress(most, most, "invert")
+    return found
+
+
+def _iterate(scan: Scan, guess: Guess, worse: float, *, fits: bool, last: bool, follows: bool) -> Fit:
+    """Return the next guess, with noise `worse` times what it is; the fit drives from now on if `follows`."""
+    told = [_told_by(scan, guess, j, worse * scan.noise) for j in range(len(scan.data))]
+    normal = _gathered(scan, guess, [one for _, _, one in told])
+    held = normal.shared + np.diag(scan.known**-2.0 + (0.0 if last else _TRUST**-2.0)) if fits else None
+    right = normal.shared_right + (scan.prior - guess.logs) * scan.known**-2.0
+    minimum = _image(scan, guess, normal, held, right)
+    step = np.zeros(3) if held is None else np.linalg.solve(held, right - normal.mixed.T @ minimum.image)
+    step = np.clip(step, -_STRIDE, _STRIDE)
+    scales, starts, drives, residuals = np.empty(len(told)), [], [], []
+    for j, (columns, rest, averaged) in enumerate(told):
+        shape = scan.areas[j] @ minimum.image
+        scales[j] = _scale(guess, scan.areas[j], averaged, shape, step, j)
+        starts.append(starts_of(averaged, np.append(scales[j] * shape, step)))
+        signal = columns @ np.concatenate([scales[j] * shape, starts[j].ravel(), step]) - rest
+        residuals.append((scan.data[j] - signal) / scan.noise)
+        drives.append(_between(signal) if follows else guess.drives[j])
+    top = float(minimum.image.max())
+    after = Guess(minimum.image / top, scales * top, starts, guess.logs + step, drives)
+    return Fit(after, normal, minimum, step, residuals)
+
+
+def _told_by(scan: Scan, guess: Guess, j: int, noise: float) -> tuple[np.ndarray, np.ndarray, Averaged]:
+    """Return columns and rest of a projection, linear about the guess, and what it tells of inversions."""
+    inversion = guess.scales[j] * (scan.areas[j] @ guess.image)
+    begin = np.vstack([inversion, guess.starts[j]])
+    linear = linearised(guess.drives[j], scan.omega, guess.parameters, scan.step, begin)
+    both = np.column_stack([linear.columns, scan.data[j] + linear.rest])
+    floor = _FLOOR * np.sqrt(np.mean(inversion**2))
+    share = scan.start * math.exp(-scan.prior[2] / 2) * math.sqrt(0.5)  # amplitudes have the receiver's gain
+    spread = np.tile(share * np.hypot(inversion, floor), 2)
+    return linear.columns, linear.rest, average(both.T @ both, noise, spread)
+
+
+def _profile(guess: Guess, areas: csr_array, averaged: Averaged) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return the direction in which a change of a projection's scale goes, its curvature times it, and along it."""
+    along = np.append(areas @ guess.image, np.zeros(3))
+    bent = averaged.curvature @ along
+    return along, bent, float(along @ bent)
+
+
+def _gathered(scan: Scan, guess: Guess, told: list[Averaged]) -> Normal:
+    """Return the normal equations of all projections, each with the best scale for whatever image is tried."""
+    pixels, modes = len(guess.image), len(scan.omega)
+    image, mixed, right = np.zeros((pixels, pixels)), np.zeros((pixels, 3)), np.zeros(pixels)
+    shared, shared_right, constant = np.zeros((3, 3)), np.zeros(3), 0.0
+    for scale, areas, one in zip(guess.scales, scan.areas, told, strict=True):
+        along, bent, size = _profile(guess, areas, one)
+        free = float(along @ one.right) / size
+        curvature, slope = one.curvature - np.outer(bent, bent) / size, one.right - bent * free
+        back = csr_array(areas.T)
+        image += scale**2 * (back @ (back @ curvature[:modes, :modes]).T)
+        mixed += scale * (back @ curvature[:modes, modes:])
+        right += scale * (back @ slope[:modes])
+        shared += curvature[modes:, modes:]
+        shared_right += slope[modes:]
+        constant += one.constant - free**2 * size
+    return Normal(image, mixed, shared, right, shared_right, constant)
+
+
+def _image(scan: Scan, guess: Guess, normal: Normal, held: np.ndarray | None, shared_right: np.ndarray) -> Minimum:
+    """Return the best image: with the best parameters for whatever image is tried, unless these are held."""
+    rigid = _RIGID / guess.image.sum() ** 2  # else scales could do what the image does
+    curvature, right = normal.image + rigid, normal.right + rigid * guess.image.sum()
+    if held is not None:
+        taken = np.linalg.solve(held, np.column_stack([normal.mixed.T, shared_right]))
+        curvature, right = curvature - normal.mixed @ taken[:, :-1], right - normal.mixed @ taken[:, -1]
+    return minimise((curvature + curvature.T) / 2, right, scan.gradient, guess.image, scan.weight)
+
+
+def _scale(guess: Guess, areas: csr_array, averaged: Averaged, shape: np.ndarray, step: np.ndarray, j: int) -> float:
+    """Return a projection's scale: that of the new shape which is most like the linearised profile."""
+    along, bent, size = _profile(guess, areas, averaged)
+    change = (along @ averaged.right - bent @ np.append(guess.scales[j] * shape, step)) / size
+    return guess.scales[j] + change * float(shape @ along[: len(shape)]) / float(shape @ shape)
+
+
+def _between(signal: np.ndarray) -> np.ndarray:
+    """Return a smooth signal, ``[2 time]`` as rows, at its times and in the middle between them, complex."""
+    pairs = signal.reshape(-1, 2)
+    times = np.arange(len(pairs))
+    return as_complex(make_interp_spline(times, pairs, k=7)(np.arange(2 * len(pairs) - 1) / 2))

@@ -1,0 +1,175 @@
+"""The image, the parameters and the starts that explain all RASER projections of a scan: maximum a posteriori.
+
+Unknown are an image that is not negative and has a small total variation, a scale of each projection, T1, T2* and the
+gain, and the amplitudes that each mode of each projection starts with. All of them are fitted together, by Newton's
+method on the equations of motion (see `linearised`), first as if the data were much noisier than they are.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from pulsetwin.errors import ProtocolError, ShapeError
+from pulsetwin.operators.strips import strip_areas
+from pulsetwin.progress import Progress, silent
+from pulsetwin.recon.raser.band import in_band
+from pulsetwin.recon.raser.driven import Parameters
+from pulsetwin.recon.raser.fit import Fit, Guess, Scan, fit
+from pulsetwin.recon.raser.linearised import as_complex, as_rows
+from pulsetwin.recon.raser.total_variation import differences
+from pulsetwin.sim.raser.projections import strip_frequencies
+
+_BECKER = Parameters(5.0, 0.7, 1.0)  # pyrazine at 1.5 T: doi:10.1126/sciadv.abp8483
+
+
+@dataclass(frozen=True, slots=True)
+class Inversion:
+    """What the projections tell.
+
+    Attributes
+    ----------
+    image, deviation
+        Relative inversion and its standard deviation ``[y, x]``, 0 outside of the object's support; the largest is 1.
+    sinogram
+        Inversions at the first sample, in units of the threshold, ``[angle, mode]``.
+    scales
+        Of the projections: inversion of a pixel of 1, in units of the threshold, ``[angle]``.
+    parameters, errors
+        T1, T2* [s] and kappa, and their standard deviations.
+    chi_squared
+        Per sample; about 1 where the model explains the data.
+    residual
+        Of the data in standard deviations, complex ``[angle, time]``.
+    """
+
+    image: np.ndarray
+    deviation: np.ndarray
+    sinogram: np.ndarray
+    scales: np.ndarray
+    parameters: Parameters
+    errors: Parameters
+    chi_squared: float
+    residual: np.ndarray
+
+
+def invert(
+    signal: np.ndarray, dwell: float, angles: np.ndarray, *, matrix: tuple[int, int], pixel_bandwidth: float,
+    over_threshold: float = 10.0, parameters: Parameters = _BECKER,
+    known: tuple[float, float, float] = (0.2, 0.1, 0.3), start: float = 1e-3, noise: float | None = None,
+    width: float | None = None, per_pixel: int = 2, weight: float = 3.0, inside: np.ndarray | None = None,
+    progress: Progress = silent,
+) -> Inversion:  # fmt: skip
+    """Return the image and all else that explains RASER projections.
+
+    Parameters
+    ----------
+    signal
+        Samples ``[angle, sample]``, complex, mixed down to the middle of the image, in units of the threshold or of
+        a gain that `parameters` tell.
+    dwell
+        From sample to sample [s].
+    angles
+        Of the gradient ``[angle]`` [rad], from x towards y; the frequency falls along it, as of all our signals.
+    matrix
+        Pixels along y and x.
+    pixel_bandwidth
+        Frequency from pixel to pixel along the gradient [Hz].
+    over_threshold
+        Inversion of all spins in units of the threshold, about.
+    parameters, known
+        T1, T2* [s] and kappa, about, and the relative standard deviations of what is known of them.
+    start
+        Amplitude that a mode starts with, relative to its inversion, root mean square.
+    noise
+        Standard deviation of real and imaginary part of a sample; told from what is outside of the band if None.
+    width
+        Highest frequency of the signal [Hz]; from `over_threshold` if None.
+    per_pixel
+        Modes in a pixel's width.
+    weight
+        Of the total variation, in units of chi squared / 2, for an image whose largest pixel is 1.
+    inside
+        Pixels that there may be something in, bool ``[y, x]``; all if None.
+    progress
+        Called with the iteration and how many there are at most.
+
+    Raises
+    ------
+    ShapeError
+        If shapes disagree.
+    ProtocolError
+        If a setting is out of range, a sample is not a number, or a projection is empty.
+
+    References
+    ----------
+    Equations of motion: Lehmkuhl et al. 2022, doi:10.1126/sciadv.abp8483.
+    """
+    _check(signal, angles, over_threshold, parameters, start, weight, pixel_bandwidth, per_pixel)
+    inside = np.ones(matrix, bool) if inside is None else inside
+    band = in_band(signal, dwell, 25 + 1.5 * over_threshold if width is None else width, noise)
+    modes = _modes(inside, per_pixel)
+    areas = strip_areas(matrix, angles, modes, per_pixel=per_pixel, inside=inside)
+    scan = Scan(
+        data=[as_rows(one) for one in band.data],
+        noise=band.noise,
+        step=band.step,
+        omega=2 * math.pi * strip_frequencies(modes, pixel_bandwidth / per_pixel),
+        areas=[areas[first : first + modes] for first in range(0, areas.shape[0], modes)],
+        gradient=csr_array(differences(matrix)[:, inside.ravel()]),
+        prior=np.log(parameters),
+        known=np.array(known),
+        start=start,
+        weight=weight,
+    )
+    scale = np.full(len(angles), over_threshold / inside.sum())
+    nothing = [np.zeros((2, modes)) for _ in angles]
+    guess = Guess(np.ones(areas.shape[1]), scale, nothing, scan.prior, list(band.drive))
+    ratio = float(np.abs(band.drive).max(1).mean()) / (band.noise * math.sqrt(band.step / dwell))
+    return _told(scan, fit(scan, guess, ratio, progress), inside)
+
+
+def _check(
+    signal: np.ndarray, angles: np.ndarray, over_threshold: float, parameters: Parameters, start: float, weight: float,
+    pixel_bandwidth: float, per_pixel: int,
+) -> None:  # fmt: skip
+    if signal.ndim != 2 or angles.ndim != 1 or len(signal) != len(angles):
+        raise ShapeError(f"signals are {signal.shape}, angles {angles.shape}: give [angle, sample] and one angle each")
+    settings = {
+        "T1": parameters[0], "T2*": parameters[1], "kappa": parameters[2], "start": start, "weight": weight,
+        "over_threshold": over_threshold, "pixel_bandwidth": pixel_bandwidth, "per_pixel": per_pixel,
+    }  # fmt: skip
+    for name, value in settings.items():
+        if not 0 < value < math.inf:
+            raise ProtocolError(f"{name} = {value:g}: give a number above 0")
+    powers = (np.abs(signal) ** 2).sum(1)
+    bad = ~(np.isfinite(powers) & (powers > 0))
+    if bad.any():
+        raise ProtocolError(f"projection {int(bad.argmax())} is empty or not a number: leave it and its angle out")
+
+
+def _modes(inside: np.ndarray, per_pixel: int) -> int:
+    """Return how many modes cover all pixels at any angle."""
+    y, x = (place - (count - 1) / 2 for place, count in zip(np.nonzero(inside), inside.shape, strict=True))
+    return math.ceil(2 * per_pixel * (float(np.hypot(y, x).max()) + math.sqrt(0.5)))
+
+
+def _told(scan: Scan, found: Fit, inside: np.ndarray) -> Inversion:
+    """Return the fit with its errors, those of the quadratic about it."""
+    guess, normal, x, step = found.guess, found.normal, found.minimum.image, found.step
+    chi_squared = normal.constant + x @ normal.image @ x - 2 * normal.right @ x + step @ normal.shared @ step
+    chi_squared += 2 * (x @ normal.mixed - normal.shared_right) @ step
+    covariance = np.linalg.inv(found.minimum.curvature)
+    held = normal.shared + np.diag(scan.known**-2.0)
+    seen = np.linalg.solve(held, normal.mixed.T)  # changes of the parameters with the image
+    logs = np.linalg.inv(held) + seen @ covariance @ seen.T
+    image, deviation = (np.zeros(inside.shape) for _ in range(2))
+    image[inside], deviation[inside] = guess.image, np.sqrt(np.diag(covariance)) / x.max()
+    return Inversion(
+        image, deviation, np.stack([s * (a @ guess.image) for s, a in zip(guess.scales, scan.areas, strict=True)]),
+        guess.scales, guess.parameters, Parameters(*(np.sqrt(np.diag(logs)) * guess.parameters)),
+        float(chi_squared) / sum(map(len, scan.data)), np.stack([as_complex(one) for one in found.residuals]),
+    )  # fmt: skip

@@ -1,0 +1,103 @@
+"""Images from RASER projections, played with finer modes and pixels than the inversion has."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from pulsetwin.errors import ProtocolError, ShapeError
+from pulsetwin.operators.strips import strip_areas
+from pulsetwin.recon.raser.driven import Parameters
+from pulsetwin.recon.raser.inversion import invert
+from pulsetwin.sim.raser.projections import emitted, strip_frequencies
+
+ANGLES, BANDWIDTH, DWELL, SAMPLES = np.arange(12) * np.pi / 12, 0.15, 2e-3, 1400
+WRONG = Parameters(5.5, 0.72, 0.9)
+
+
+def boxes(pixels: int) -> np.ndarray:
+    """Return an asymmetric object of two flat parts."""
+    place = (np.arange(pixels) + 0.5) / pixels
+    y, x = np.meshgrid(place, place, indexing="ij")
+    image = 0.4 * ((x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.16)
+    image[(x > 0.5) & (x < 0.75) & (y > 0.3) & (y < 0.6)] = 1.0
+    return image
+
+
+@cache
+def scan(over: float = 10.0, noise: float = 1e-3) -> np.ndarray:
+    """Return signals of four modes in a pixel and sixteen pixels in one, every scale and start random."""
+    rng, modes = np.random.default_rng(5), 92
+    areas = strip_areas((64, 64), ANGLES, modes, per_pixel=1.0)
+    profiles = (areas @ boxes(64).ravel()).reshape(12, modes)
+    totals = over * (1 + 0.05 * rng.standard_normal(12))
+    signal = emitted(
+        profiles, totals, strip_frequencies(modes, BANDWIDTH / 4), rng, t1=5.0, t2=0.7, share=1e-3, dwell=DWELL,
+        samples=SAMPLES,
+    )  # fmt: skip
+    size = noise * np.abs(signal).max(1).mean()
+    return signal + size * (rng.standard_normal(signal.shape) + 1j * rng.standard_normal(signal.shape))
+
+
+def inverted(signal, **settings):
+    given = {"matrix": (16, 16), "pixel_bandwidth": BANDWIDTH, "parameters": WRONG} | settings
+    return invert(signal, DWELL, ANGLES, **given)
+
+
+def error(image: np.ndarray) -> float:
+    """Return the mean squared error of the best multiple."""
+    wanted = boxes(64).reshape(16, 4, 16, 4).mean((1, 3))
+    return float(np.mean((image * (image * wanted).sum() / (image**2).sum() - wanted) ** 2))
+
+
+@cache
+def found():
+    return inverted(scan())
+
+
+def test_the_image_and_the_parameters_are_found():
+    """T1, T2* and the gain start 10, 3 and 10 % wrong; twelve short projections tell the last two together, about."""
+    result = found()
+    assert error(result.image) < 0.004
+    assert np.abs(np.log(np.array(result.parameters) / [5.0, 0.7, 1.0]) / [0.05, 0.08, 0.15]).max() < 1
+    assert 0.85 < result.chi_squared < 1.1
+    assert result.image.max() == 1
+
+
+def test_deviations_and_residuals_are_of_the_size_of_the_errors():
+    result = found()
+    wanted = boxes(64).reshape(16, 4, 16, 4).mean((1, 3))
+    apart = (result.image - wanted) / result.deviation
+    assert 0.2 < np.sqrt(np.mean(apart**2)) < 4
+    assert 0.5 < np.abs(result.residual).std() < 1.2
+
+
+def test_sinogram_is_in_units_of_the_threshold():
+    totals = found().sinogram.sum(1)
+    assert np.abs(totals / 10 - 1).max() < 0.2
+
+
+def test_a_gain_of_the_receiver_is_found():
+    """The same signals 2 times as large: kappa is a quarter, the image the same."""
+    result = inverted(2 * scan(), parameters=Parameters(5.5, 0.72, 0.9 / 4))
+    assert np.abs(result.image - found().image).max() < 1e-3
+    assert abs(4 * result.parameters.kappa / found().parameters.kappa - 1) < 1e-3
+
+
+def test_bad_input_is_told():
+    signal = scan()
+    with pytest.raises(ShapeError, match="one angle each"):
+        inverted(signal[:-1])
+    broken, empty = signal.copy(), signal.copy()
+    broken[3, 5], empty[4] = np.nan, 0
+    with pytest.raises(ProtocolError, match="projection 3"):
+        inverted(broken)
+    with pytest.raises(ProtocolError, match="projection 4"):
+        inverted(empty)
+    for name in ("over_threshold", "pixel_bandwidth", "start", "weight"):
+        with pytest.raises(ProtocolError, match=name):
+            inverted(signal, **{name: -1.0})
+    with pytest.raises(ProtocolError, match="T2"):
+        inverted(signal, parameters=Parameters(5.0, -0.7, 1.0))
