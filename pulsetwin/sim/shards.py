@@ -30,6 +30,7 @@ def fill(
     job: Callable[[int], tuple[Any, ...]],
     *,
     kind: str,
+    what: str,
     facts: dict[str, Any],
     executor: Executor | None = None,
     workers: int = 1,
@@ -55,6 +56,8 @@ def fill(
         the rows of each table.
     kind
         What sort of file it is, for the attribute ``format``.
+    what
+        What it is in a word, for messages.
     facts
         What tells its contents from others', as JSON holds it.
     executor
@@ -62,7 +65,7 @@ def fill(
     workers
         Processes, or shards under way in the `executor`.
     progress
-        Called with shards done, their number and `kind`.
+        Called with shards done, their number and `what`.
 
     Raises
     ------
@@ -74,11 +77,14 @@ def fill(
     if not path.exists():
         with atomic_file(path) as temporary:
             _lay_out(temporary, {**layout, "complete": ((), "?")}, rows, shard, {"format": kind, "facts": facts})
-    with opened(path, kind, facts, "r+") as file:
+    with opened(path, kind, what, facts, "r+") as file:
+        for name, (_, dtype) in layout.items():
+            if file[name].dtype != dtype:
+                raise MismatchError(f"{path} holds {file[name].dtype}, not {dtype}: write to another file")
         missing = np.nonzero(~file["complete"][:])[0]
         total = len(file["complete"])
         done = total - len(missing)
-        progress(done, total, kind)
+        progress(done, total, what)
         if not len(missing):
             return
         used = executor or ProcessPoolExecutor(workers, get_context("spawn"))
@@ -90,13 +96,13 @@ def fill(
                 file["complete"][number // shard] = True
                 file.flush()
                 done += 1
-                progress(done, total, kind)
+                progress(done, total, what)
         finally:
             if used is not executor:
                 used.shutdown(cancel_futures=True)
 
 
-def opened(path: Path, kind: str, facts: Mapping[str, Any], mode: str = "r") -> h5py.File:
+def opened(path: Path, kind: str, what: str, facts: Mapping[str, Any], mode: str = "r") -> h5py.File:
     """Return the open file of a kind whose contents are told by `facts`, as far as these go.
 
     Raises
@@ -109,16 +115,15 @@ def opened(path: Path, kind: str, facts: Mapping[str, Any], mode: str = "r") -> 
     try:
         file = h5py.File(path, mode)
     except OSError as error:
-        raise FileError(path, f"cannot be opened as HDF5 ({error})", "give another file, or a new name") from None
+        raise FileError(path, f"cannot be opened as HDF5 ({error})", f"give a {what}, or a new name") from None
     try:
         if file.attrs.get("format") != kind:
-            raise FileError(path, f"is not of the kind {kind!r}", "give another file, or a new name")
+            raise FileError(path, f"is no {what}", f"give a {what}, or a new name")
         held = json.loads(file.attrs["facts"])
         for key, value in facts.items():
             if held.get(key) != value:
-                raise MismatchError(
-                    f"{path} is of another {key}: {held.get(key)}, not {value}: give a new name, or remove it"
-                )
+                told = f": {held.get(key)}, not {value}" if isinstance(value, str | int) else ""
+                raise MismatchError(f"{path} is a {what} of another {key}{told}: give a new name, or remove it")
     except BaseException:
         file.close()
         raise

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +14,15 @@ import h5py
 import numpy as np
 
 from pulsetwin import __version__
-from pulsetwin.atomic import atomic_file
-from pulsetwin.errors import FileError, MismatchError
 from pulsetwin.progress import Progress, silent
 from pulsetwin.recon.cest_mrf.grid import Grid
 from pulsetwin.recon.cest_mrf.problem import Problem, predicted
 from pulsetwin.sequences.seqfile import SeqFile
+from pulsetwin.sim import shards
 
 FORMAT = "pulsetwin CEST-MRF dictionary 1"
+_WHAT = "dictionary"
 _SHARD = 4096  # entries
-_AHEAD = 3  # shards that each worker finds waiting, at least
 
 
 def generate(
@@ -71,30 +68,20 @@ def generate(
     FileError
         If it is no such file, or cannot be written.
     """
-    path, facts = Path(path), facts_of(problem, grid, seq)
-    if not path.exists():
-        with atomic_file(path) as temporary:
-            _lay_out(temporary, facts, len(grid), problem.program.records, dtype)
-    with opened(path, facts, "r+") as file:
-        if file["signals"].dtype != dtype:
-            raise MismatchError(f"{path} holds {file['signals'].dtype}, not {dtype}: write to another file")
-        missing = np.nonzero(~file["complete"][:])[0]
-        done, total = len(file["complete"]) - len(missing), len(file["complete"])
-        progress(done, total, "dictionary")
-        if not len(missing):
-            return
-        used = executor or ProcessPoolExecutor(workers, get_context("spawn"))
-        try:
-            for shard, signals in _made(used, problem, grid, missing, _AHEAD * workers):
-                file["signals"][shard * _SHARD : shard * _SHARD + len(signals)] = signals
-                file.flush()
-                file["complete"][shard] = True
-                file.flush()
-                done += 1
-                progress(done, total, "dictionary")
-        finally:
-            if used is not executor:
-                used.shutdown(cancel_futures=True)
+    layout = {"signals": ((problem.program.records,), dtype)}
+
+    def job(row: int) -> tuple[Any, ...]:
+        return _signals, problem, grid.names, grid.table(row, row + _SHARD)
+
+    shards.fill(
+        Path(path), layout, len(grid), _SHARD, job, kind=FORMAT, what=_WHAT, facts=facts_of(problem, grid, seq),
+        executor=executor, workers=workers, progress=progress,
+    )  # fmt: skip
+
+
+def _signals(problem: Problem, names: Sequence[str], table: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the rows of a shard."""
+    return {"signals": predicted(problem, names, table)}
 
 
 def facts_of(problem: Problem, grid: Grid, seq: SeqFile) -> dict[str, Any]:
@@ -117,47 +104,4 @@ def opened(path: Path, facts: dict[str, Any], mode: str = "r") -> h5py.File:
     MismatchError
         If it is made of something else.
     """
-    try:
-        file = h5py.File(path, mode)
-    except OSError as error:
-        raise FileError(path, f"cannot be opened as HDF5 ({error})", "give a dictionary, or a new name") from None
-    try:
-        if file.attrs.get("format") != FORMAT:
-            raise FileError(path, "is no dictionary of CEST-MRF", "give a dictionary, or a new name")
-        held = json.loads(file.attrs["facts"])
-        for key, value in facts.items():
-            if held.get(key) != value:
-                told = f": {held.get(key)}, not {value}" if isinstance(value, str) else ""
-                raise MismatchError(f"{path} is a dictionary of another {key}{told}: give a new name, or remove it")
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
-def _lay_out(path: Path, facts: dict[str, Any], entries: int, records: int, dtype: str) -> None:
-    """Reserve all space, so that what follows changes no structure of the file that an interrupt could break."""
-    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    with h5py.File(path, "w") as file:
-        for name, shape, kind in (("signals", (entries, records), dtype), ("complete", (-(-entries // _SHARD),), "?")):
-            space = h5py.h5s.create_simple(shape)
-            h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(np.dtype(kind), logical=True), space, layout)
-        file["complete"][:] = False
-        file.attrs["format"] = FORMAT
-        file.attrs["facts"] = json.dumps(facts)
-
-
-def _made(
-    executor: Executor, problem: Problem, grid: Grid, shards: np.ndarray, ahead: int
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield shards and their signals in order; no more than `ahead` are under way."""
-    running: deque[tuple[int, Any]] = deque()
-    for shard in shards.tolist():
-        table = grid.table(shard * _SHARD, (shard + 1) * _SHARD)
-        running.append((shard, executor.submit(predicted, problem, grid.names, table)))
-        if len(running) >= ahead:
-            first, future = running.popleft()
-            yield first, future.result()
-    for first, future in running:
-        yield first, future.result()
+    return shards.opened(path, FORMAT, _WHAT, facts, mode)

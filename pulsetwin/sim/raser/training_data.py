@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from pulsetwin import __version__
 from pulsetwin.errors import ProtocolError
 from pulsetwin.operators.strips import strip_areas
 from pulsetwin.progress import Progress, silent
@@ -27,6 +28,7 @@ from pulsetwin.sim.raser.projections import emitted, strip_frequencies
 from pulsetwin.sim.shards import Layout, fill, opened
 
 FORMAT = "pulsetwin RASER training data 1"
+_WHAT = "table of training data"
 _SHARD = 20  # images
 _PUMPED = 24 / 67, 42 / 67  # where pumps may be, in a projection
 
@@ -129,11 +131,11 @@ def generate(
     MismatchError, FileError
         If the file holds something else.
     """
-    facts = {"domain": _told(domain), "seed": seed, "images": images}
+    facts = {"pulsetwin": __version__, "domain": _told(domain), "seed": seed, "images": images}
     fill(
         Path(path), domain.layout, images, _SHARD,
         lambda row: (some_images, domain, seed, row, min(row + _SHARD, images)),
-        kind=FORMAT, facts=facts, executor=executor, workers=workers, progress=progress,
+        kind=FORMAT, what=_WHAT, facts=facts, executor=executor, workers=workers, progress=progress,
     )  # fmt: skip
 
 
@@ -145,7 +147,7 @@ def training_file(path: str | Path, domain: Domain) -> h5py.File:
     MismatchError, FileError
         If it is of another domain, or no such file.
     """
-    return opened(Path(path), FORMAT, {"domain": _told(domain)})
+    return opened(Path(path), FORMAT, _WHAT, {"domain": _told(domain)})
 
 
 def some_images(domain: Domain, seed: int, first: int, end: int) -> dict[str, NDArray[Any]]:

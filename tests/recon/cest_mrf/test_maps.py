@@ -88,7 +88,7 @@ def test_a_mask_and_a_file_of_the_dictionary(tmp_path, images, seq, study, truth
     grid = replace(study.grid, axes={**study.grid.axes, "t1": np.array([2.5, 2.9])})
     small = replace(study, grid=grid)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pulsetwin.recon.cest_mrf.shards.ProcessPoolExecutor", lambda *_: _threads())
+        patch.setattr("pulsetwin.sim.shards.ProcessPoolExecutor", lambda *_: _threads())
         first = map_cest(images, seq, small, {}, how, mask=mask)
     again = map_cest(images, seq, small, {}, how, mask=mask)
     np.testing.assert_array_equal(first["R2"].valid, mask)
