@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from pulsetwin.errors import ProtocolError, ShapeError
-from pulsetwin.recon.agreement import agreement, icc, intraclass, mape, nrmse, pearson, ssim
+from pulsetwin.recon.agreement import agreement, icc, intraclass, mape, nrmse, pearson, ssim, ssim_uniform
 from pulsetwin.volume import Volume
 
 # six targets rated by four judges: Shrout and Fleiss 1979, table 2
@@ -93,3 +93,20 @@ def test_wrong_input_is_refused():
     one = Volume(np.ones((1, 2, 2)), "", np.eye(4), np.zeros((1, 2, 2), bool))
     with pytest.raises(ProtocolError, match="0 valid voxels"):
         agreement(one, one)
+
+
+def test_flat_ssim_is_that_of_a_loop_over_windows():
+    rng = np.random.default_rng(4)
+    reference = rng.random((11, 9))
+    found = reference + 0.1 * rng.standard_normal(reference.shape)
+    light, contrast = (0.01 * np.ptp(reference)) ** 2, (0.03 * np.ptp(reference)) ** 2
+    values = []
+    for y in range(5):
+        for x in range(3):
+            a, b = found[y : y + 7, x : x + 7].ravel(), reference[y : y + 7, x : x + 7].ravel()
+            ((va, shared), (_, vb)), ma, mb = np.cov(a, b), a.mean(), b.mean()
+            above = (2 * ma * mb + light) * (2 * shared + contrast)
+            values.append(above / ((ma**2 + mb**2 + light) * (va + vb + contrast)))
+    assert ssim_uniform(found, reference) == pytest.approx(np.mean(values), rel=1e-9)
+    with pytest.raises(ShapeError, match="7 pixels"):
+        ssim_uniform(found[:6], reference[:6])
