@@ -2,7 +2,8 @@
 
 Hard pulses become pulses whose slice gradients are rewound on both sides, so that all that lies between two pulses'
 centres has the moments of the timeline. Intervals without samples become one trapezoid along each axis. Where the
-limits leave too little time, times grow, alike in all repetitions of the same make, and `Realised` tells by how much.
+limits leave too little time, times grow, alike in all repetitions of the same make, and `Realised` tells by how much;
+a slower readout keeps its middle.
 """
 
 from __future__ import annotations
@@ -174,7 +175,7 @@ class _Gaps:
         k = [np.zeros(3), *[edge for readout in one.readouts for edge in (readout.first_k, readout.last_k)], one.moment]
         before = [_along_z(pulse.after), *[tail for _, _, tail in played]]
         after = [*[head for _, head, _ in played], ahead]
-        t = [0.0, *[edge for readout in one.readouts for edge in (readout.start, readout.end)], one.duration]
+        t = [0.0, *[edge for pair in zip(one.readouts, own, strict=True) for edge in _edges(*pair)], one.duration]
         used = [pulse.duration - pulse.centre, *[w.last for w in own]]
         wanted = [*[w.first for w in own], 0.0 if following is None else following.centre]
         moments = np.array([k[2 * i + 1] - k[2 * i] - before[i] - after[i] for i in range(len(before))])
@@ -182,6 +183,12 @@ class _Gaps:
         places = ["pulse", *[f"readout {i + 1}" if own[1:] else "readout" for i in range(len(own))], "pulse"]
         names = [f"{here} to {there}" for here, there in pairwise(places)]
         return cls(names, moments, times, [_least(m, scanner) for m in moments], own, [g for g, _, _ in played])
+
+
+def _edges(readout: Readout, own: Window) -> tuple[float, float]:
+    """Return first and last sample since the pulse's centre [s]: a slower readout keeps its middle, and so its TE."""
+    slower = (readout.count - 1) * (own.dwell - readout.dwell) / 2
+    return readout.start - slower, readout.end + slower
 
 
 def _along_z(area: float) -> Array:

@@ -123,8 +123,11 @@ def test_a_readout_too_fast_is_slowed(tmp_path):
     played = timeline_from_seq(written(own, tmp_path / "a.seq"))
     time, k = at_samples(played)
     np.testing.assert_allclose(k, at_samples(learnt)[1], atol=1e-3)
-    span = time.reshape(SIZE, SIZE)[:, -1] - time.reshape(SIZE, SIZE)[:, 0]
-    np.testing.assert_allclose(span, 15 * (5e-6 + longer / 16), atol=1e-9)
+    first, last = time.reshape(SIZE, SIZE)[:, [0, -1]].T
+    np.testing.assert_allclose(last - first, 15 * (5e-6 + longer / 16), atol=1e-9)
+    middle = at_samples(learnt)[0].reshape(SIZE, SIZE)[:, [0, -1]].mean(1)
+    np.testing.assert_allclose((first + last) / 2, middle, atol=5e-6)
+    np.testing.assert_allclose(between_pulses(played)[0], TR, atol=1e-9)
     assert "16 samples" in name
 
 
