@@ -20,9 +20,10 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from pulsetwin.recon.agreement import icc, nrmse, pearson
-from pulsetwin.recon.cest_mrf.nbmf import FURTHER, USUAL, learn
+from pulsetwin.recon.cest_mrf.nbmf import FURTHER, learn
 from pulsetwin.recon.cest_mrf.problem import Problem, normalised, predicted
 from pulsetwin.recon.cest_mrf.reconstructor import Reconstructor, estimated, told_values
+from pulsetwin.recon.cest_mrf.training import Training
 from pulsetwin.sim.bloch_mcconnell.compile_seq import compile_seq
 from pulsetwin.sim.bloch_mcconnell.pool_model import Pool, PoolModel
 from pulsetwin.sim.phantom_brain import brain
@@ -40,6 +41,7 @@ TISSUES = {
 FIELDS = {"b0_shift": (0.0, 0.08), "b1": (1.0, 0.08)}
 ERRORS = {"t1": 0.02, "t2": 0.04, "b0_shift": 5e-3, "b1": 0.01}  # of T1 and T2 relative
 NOISE = 5e-3
+BEGUN = Training(steps=200, batch=512)
 SOLID_FREE = {"mt.fraction": (0.0, 0.3), "mt.exchange_rate": (5.0, 150.0)}
 AMIDE_FREE = {"amide.fraction": (0.0, 0.012), "amide.exchange_rate": (5.0, 400.0)}
 PUBLISHED = {
@@ -119,7 +121,7 @@ class Fitted(NamedTuple):
 
 def fitted(data: tuple[np.ndarray, np.ndarray], maps: Values, threads: int, begin: Fitted | None = None) -> Fitted:
     """Return networks that are trained on a subject, further from those of another if these are given."""
-    problems, how = protocols(), {"training": FURTHER if begin else USUAL, "threads": threads}
+    problems, how = protocols(), {"training": FURTHER if begin else BEGUN, "threads": threads}
     solid = timed("semisolid: training", lambda: learn(
         data[0], problems[0], SOLID_FREE, maps, reconstructor=begin and begin.solid, **how
     ))  # fmt: skip

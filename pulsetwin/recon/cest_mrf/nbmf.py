@@ -28,7 +28,7 @@ from pulsetwin.recon.cest_mrf.reconstructor import (
 )
 from pulsetwin.recon.cest_mrf.training import Learner, Training, noise_of, with_noise
 
-USUAL = Training(steps=200, batch=512)
+USUAL = Training(steps=600, batch=512)
 """From random weights."""
 FURTHER = Training(steps=50, batch=512, rate=1e-3)
 """From those of another subject."""
