@@ -30,7 +30,7 @@ FOLDER = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("cest_crlb")
 SCANNER, MM = Scanner.preset("bruker-biospec-94"), 3 / 110e3
 MILLIMOLAR, RATES = (25, 50, 100), (100.0, 250.0, 700.0)
 MODEL = PoolModel(2.8, 0.9, (Pool("amine", 50 * MM, 400.0, 3.0, 2.8, 0.04),), 9.4, reset=False)
-VOXELS, NOISE = 200, 2e-3  # of a tissue; deviation of the noise, of M0
+VOXELS, NOISE = 50, 2e-3  # of a tissue; deviation of the noise, of M0
 B1 = (5, 5, 3, 3.75, 2.5, 1.75, 5.5, 6, 3.75, 5.75, 0.25, 3, 6, 4.5, 3.75, 3.5, 3.5, 0, 3.75, 6, 3.75, 4.75, 4.5, 4.25,
       3.25, 5.25, 5.25, 0.25, 4.5, 5.25)  # fmt: skip
 PUBLISHED = Protocol(
@@ -97,7 +97,7 @@ for name, problem in problems.items():
     ends = np.quantile(found, (0.1587, 0.8413), axis=1)
     fits[name] = np.stack((found.std(1), (ends[1] - ends[0]) / 2)) / rate
 print(f"relative deviation of the exchange rate in %, noise of {100 * NOISE:g} % of M0: bound | fits | quantiles of "
-      "fits, published -> learnt; ratio of variances by bound, fits, quantiles; bound if T1 and T2 are known")  # fmt: skip
+      "fits, published -> learnt; ratio of variances by each; bound if T1, T2 are known")  # fmt: skip
 for row, (fraction, value) in enumerate(zip(truth[names[1]], rate, strict=True)):
     pairs = [[one[name] for name in problems] for one in (bounds, {k: v[0] for k, v in fits.items()},
                                                           {k: v[1] for k, v in fits.items()}, known)]  # fmt: skip
@@ -138,12 +138,13 @@ for number, (name, protocol) in enumerate(protocols.items()):
 amplitude.set(ylabel="B1 [uT]", xlabel="measurement")
 offset.set(ylabel="offset [ppm]", xlabel="measurement")
 time.set(ylabel="saturation [s]", xlabel="measurement")
-amplitude.legend(frameon=False)
+amplitude.set_ylim(0, 7.5)
+amplitude.legend(frameon=False, ncols=2, loc="upper right")
 place = np.arange(len(rate))
 gain.bar(place, (bounds["learnt"] / bounds["published"]) ** 2, 0.6, color="C2", label="bound")
 gain.plot(place, (fits["learnt"][0] / fits["published"][0]) ** 2, "k_", ms=14, mew=2, label="fits")
 gain.axhline(0.7, color="grey", ls="--", lw=1)
-gain.set(ylabel="variance of k, learnt / published", xticks=place, ylim=(0, 1))
+gain.set(ylabel="variance of k, learnt / published", xticks=place, ylim=(0, 1.25))
 gain.set_xticklabels([f"{f / MM:.0f} mM\n{k:.0f} /s" for f, k in zip(truth[names[1]], rate, strict=True)], fontsize=7)
 gain.legend(frameon=False, ncols=2)
 save_png(figure, FOLDER / "cest_crlb.png", force=True)
