@@ -2,7 +2,7 @@
 # # A `.seq` of anyone with a third less RF energy
 #
 # Flip angles of all pulses of an existing sequence are freed and learnt on a brain such that the energy of the pulses
-# falls to 65 % and the image stays. They are patched back: every line of the file that did not change stays byte for
+# falls to 66 % and the image stays. They are patched back: every line of the file that did not change stays byte for
 # byte. Run it from anywhere: `python examples/experiments/existing_sar.py [SEQUENCE.seq [FOLDER]]`; without a sequence,
 # a RARE of 64 lines is designed. About two minutes.
 
@@ -33,7 +33,7 @@ from pulsetwin.sim.timeline_from_seq import timeline_from_seq
 
 FOLDER = Path(sys.argv[2] if len(sys.argv) > 2 else "existing_sar")
 FOLDER.mkdir(parents=True, exist_ok=True)
-SCANNER, MATRIX, SLICE, SHARE, STATES = Scanner.preset("siemens-prisma"), 64, 5e-3, 0.65, 256
+SCANNER, MATRIX, SLICE, SHARE, STATES = Scanner.preset("siemens-prisma"), 64, 5e-3, 0.66, 128
 if len(sys.argv) > 1:
     SEQUENCE = Path(sys.argv[1])
 else:
