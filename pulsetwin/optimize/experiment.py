@@ -73,8 +73,8 @@ class Learning:
 class Target:
     """What the image is to be, and how images are made."""
 
-    kind: str = setting("image", "", "image of the target sequence; mask; or equilibrium, the object itself",
-                        choices=("image", "mask", "equilibrium"))  # fmt: skip
+    kind: str = setting("image", "", "image of the target sequence; mask of the object; or the image, were it steady",
+                        choices=("image", "mask", "steady"))  # fmt: skip
     method: str = setting("adjoint", "", "reconstruction", choices=RECONSTRUCTIONS)
     iterations: int = setting(10, "", "of the reconstruction", low=1, high=1000)
 

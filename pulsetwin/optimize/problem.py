@@ -18,6 +18,7 @@ from pulsetwin.optimize.parameters import Parameter
 from pulsetwin.optimize.penalties import flip_power, gradient_excess, roughness, slew_excess, uncovered
 from pulsetwin.optimize.reconstruct import encoding, reconstruct, sampled_kspace
 from pulsetwin.optimize.schemes import Scheme, gradient_echoes, spin_echoes
+from pulsetwin.optimize.steady import mean_magnetisation, steady_signal
 from pulsetwin.scanner import Scanner
 from pulsetwin.sim.pdg import simulate_graphs
 from pulsetwin.sim.phantom import Phantom, Voxels
@@ -78,6 +79,12 @@ class Problem:
         kspace = sampled_kspace(timeline, self.scheme.refocusing)
         return encoding(kspace, self.scheme.fov, self.scheme.matrix)
 
+    def steady(self, timeline: Timeline, voxels: Voxels) -> Tensor:
+        """Return the image if the magnetisation were the same in all readouts, ``[y, x]``."""
+        kspace = sampled_kspace(timeline, self.scheme.refocusing)
+        mean = mean_magnetisation(timeline, voxels, kspace, self.experiment.loop.states)
+        return self.image(timeline, steady_signal(mean, voxels, kspace))
+
     def relative_sar(self, timeline: Timeline) -> Tensor:
         """Return the sum of squared flip angles over that of the target sequence."""
         return flip_power(timeline.flip_angle) / flip_power(self.scheme.timeline().flip_angle)
@@ -136,10 +143,11 @@ class Problem:
         with torch.no_grad():
             signal, image = self.measured(self.scheme.timeline(), voxels)
             kind = self.experiment.target.kind
-            if kind != "image":
-                density = phantom.proton_density[0]
-                shape = (density > 0).double() if kind == "mask" else density
+            if kind == "mask":
+                shape = (phantom.proton_density[0] > 0).double()
                 image = shape * (image.norm() / shape.norm()) + 0j
+            elif kind == "steady":
+                image = self.steady(self.scheme.timeline(), voxels)
         is_brain = self.experiment.loss.contrast and self.experiment.phantom.name == "brain"
         return Imaged(voxels, signal, image, tissue_weights(phantom) if is_brain else None)
 

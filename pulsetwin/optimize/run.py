@@ -20,9 +20,12 @@ from pulsetwin.optimize.loop import Learnt, Loss, optimise
 from pulsetwin.optimize.losses import contrast_errors, relative_l2
 from pulsetwin.optimize.problem import Imaged, Problem, phantom_of, problem_of
 from pulsetwin.progress import Progress, silent
+from pulsetwin.sim.isochromats import simulate_isochromats
+from pulsetwin.sim.timeline import Timeline
 
 CHECKPOINT, LEARNT, RESULT, STATE, FILM = "checkpoint.pt", "learnt.npz", "result.json", "state.png", "film.gif"
 _EXPERIMENT, _FRAMES = "experiment.toml", "frames"
+_SPINS_IN_ALL = 5 * 10**9  # times intervals
 
 
 def run_experiment(
@@ -104,6 +107,7 @@ def _finish(folder: Path, problem: Problem, shown: Imaged, learnt: Learnt, spent
         _, image = problem.measured(timeline, shown.voxels)
         _write_learnt(folder / LEARNT, timeline, learnt, image, shown.image)
         result = _result(problem, shown, learnt, timeline, image, spent)
+        result |= _by_isochromats(problem, shown, timeline, image)
     _picture(problem, learnt.values, shown, learnt.history, folder / STATE)
     _picture(problem, learnt.values, shown, learnt.history, folder / _FRAMES / f"{learnt.step:07d}.png")
     save_film(folder / _FRAMES, folder / FILM)
@@ -114,7 +118,7 @@ def _finish(folder: Path, problem: Problem, shown: Imaged, learnt: Learnt, spent
 
 
 def _result(
-    problem: Problem, shown: Imaged, learnt: Learnt, timeline: Any, image: Tensor, spent: dict[str, float]
+    problem: Problem, shown: Imaged, learnt: Learnt, timeline: Timeline, image: Tensor, spent: dict[str, float]
 ) -> dict[str, Any]:
     from pulsetwin import __version__
 
@@ -124,13 +128,30 @@ def _result(
         "image_error": float(relative_l2(image, shown.image).sqrt()), "sar": float(problem.relative_sar(timeline)),
         "loss": learnt.history[-1]["loss"], **spent,
     }  # fmt: skip
+    if experiment.target.kind == "steady":
+        _, before = problem.measured(problem.scheme.timeline(), shown.voxels)
+        steady = problem.steady(timeline, shown.voxels)
+        result["artefact_energy"] = float(relative_l2(image, steady))
+        result["artefact_energy_of_target"] = float(relative_l2(before, shown.image))
     if shown.tissues is not None:
         errors = contrast_errors(image, shown.image, shown.tissues).tolist()
         result["contrast_errors"] = dict(zip(("grey", "white", "fluid"), errors, strict=True))
     return result
 
 
-def _write_learnt(path: Path, timeline: Any, learnt: Learnt, image: Tensor, target: Tensor) -> None:
+def _by_isochromats(problem: Problem, shown: Imaged, timeline: Timeline, image: Tensor) -> dict[str, float]:
+    """Return how far an image is from that of as many spins as a few seconds allow, whose own noise counts in it."""
+    work = len(shown.voxels) * len(timeline.duration)
+    spins = 2 ** min(12, max(5, (_SPINS_IN_ALL // work).bit_length() - 1))
+    signal = simulate_isochromats(timeline, shown.voxels, spins=spins)[0]
+    truth = problem.image(timeline, signal)
+    return {
+        "spins": spins, "difference_to_isochromats": float(relative_l2(image, truth).sqrt()),
+        "image_error_by_isochromats": float(relative_l2(truth, shown.image).sqrt()),
+    }  # fmt: skip
+
+
+def _write_learnt(path: Path, timeline: Timeline, learnt: Learnt, image: Tensor, target: Tensor) -> None:
     tensors = {
         name: getattr(timeline, name).detach().numpy()
         for name in ("flip_angle", "phase", "duration", "moment", "interval_start", "sample_interval", "sample_phase")

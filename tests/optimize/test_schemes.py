@@ -12,6 +12,7 @@ import torch
 from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.optimize.reconstruct import encoding, reconstruct, sampled_kspace
 from pulsetwin.optimize.schemes import gradient_echoes, spin_echoes
+from pulsetwin.optimize.steady import mean_magnetisation, steady_signal
 from pulsetwin.sim.isochromats import simulate_isochromats
 from pulsetwin.sim.pdg import simulate_graphs
 from pulsetwin.sim.phantoms import shepp_logan
@@ -123,3 +124,15 @@ def test_what_does_not_fit_is_refused():
         spin_echoes(order="random")
     with pytest.raises(ShapeError):
         reconstruct(torch.zeros(3), encoding(torch.zeros(4, 3), (1.0, 1.0, 1.0), (2, 2)))
+
+
+def test_a_steady_signal_is_that_of_pulses_too_weak_to_saturate():
+    scheme = gradient_echoes(matrix=12, flip_angle=1e-3, trajectory="radial", tr=1.0)
+    voxels = shepp_logan((1, 12, 12), scheme.fov).voxels()
+    kspace = sampled_kspace(scheme.timeline(), scheme.refocusing)
+    mean = mean_magnetisation(scheme.timeline(), voxels, kspace)
+    expected = 1e-3 * voxels.proton_density * torch.exp(-3e-3 / voxels.t2) + 0j
+    assert torch.allclose(mean, expected, rtol=2e-3)
+    signal = simulate_graphs(scheme.timeline(), voxels).signal[0]
+    steady = steady_signal(mean, voxels, kspace)
+    assert float((signal - steady).norm() / steady.norm()) < 5e-3
