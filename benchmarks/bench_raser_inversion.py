@@ -77,7 +77,7 @@ def main() -> None:
     asks.add_argument("--images", type=int, default=4)
     asked = asks.parse_args()
     side = PIXELS * FINE
-    head = shepp_logan((1, side, side), (0.1, 0.1, 0.01)).proton_density[0, 0].numpy().astype(float)
+    head = shepp_logan((1, side, side), (0.1, 0.1, 0.01)).proton_density[0].numpy().astype(float)
     for over in asked.over:
         measure("Shepp-Logan", head, over, asked.snr, 0)
     told = []

@@ -20,7 +20,7 @@ from pulsetwin.cli.plot import add_plot, plot
 from pulsetwin.cli.recon import recon
 from pulsetwin.cli.simulate import simulate
 
-METHODS = ("auto", "fft", "grappa", "sense", "nufft", "wavelet", "tv")
+METHODS = ("auto", "fft", "grappa", "sense", "nufft", "wavelet", "tv", "inversion")
 ENGINES = ("auto", "graphs", "isochromats")
 
 

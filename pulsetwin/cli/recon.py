@@ -73,6 +73,13 @@ def _images(raw: RawData, reference: RawData | None, options: argparse.Namespace
         from pulsetwin.recon.qalas.volume import reconstruct_qalas
 
         return reconstruct_qalas(raw, coils=options.coils, progress=bar())
+    if options.method == "inversion":
+        for name in (*_GENERAL, "coils"):
+            if getattr(options, name) not in (None, False, "cpu"):
+                raise ProtocolError(f"--{name} is not for the inversion of a RASER scan: leave it out")
+        from pulsetwin.recon.raser.scan import invert_scan
+
+        return invert_scan(raw, progress=bar())
     from pulsetwin.recon.reconstruct import reconstruct
 
     return reconstruct(

@@ -9,12 +9,14 @@ import pypulseq as pp
 import pytest
 
 from pulsetwin.errors import MismatchError
+from pulsetwin.rawdata import Geometry
 from pulsetwin.recon.raser.driven import Parameters
 from pulsetwin.recon.raser.scan import invert_scan, is_raser_scan, projections
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences import raser
 from pulsetwin.sim.phantoms import tube
 from pulsetwin.sim.raser.scan import acquire_raser
+from pulsetwin.volume import affine_ras
 
 FOV = (3e-3, 3e-3, 1e-2)
 
@@ -39,7 +41,8 @@ def test_a_tube_is_seen_where_it_is():
         return (affine @ [weights @ x.ravel(), weights @ y.ravel(), weights @ z.ravel(), 1])[:2]
 
     density = phantom.proton_density.sum(0).numpy()[None]
-    wanted = middle(density, phantom.affine)
+    where = Geometry(FOV, (64, 64, 1), np.eye(3), np.zeros((1, 3)))
+    wanted = middle(density, affine_ras(where, (64, 64, 1)))
     found = middle(np.abs(images.values[0]), images.affine)
     assert np.abs(found - wanted).max() < 0.1 * 1e3 * FOV[0] / 16
 
