@@ -106,6 +106,7 @@ def test_time_and_energy_are_kept():
     assert torch.equal(loose["b1"], learnt["b1"])
 
 
+@pytest.mark.slow
 def test_learns(tmp_path):
     """A few steps lower the bound in all tissues, by a protocol that is no longer nor stronger and passes the check."""
     frame, tissue, _ = cases()

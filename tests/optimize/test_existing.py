@@ -119,6 +119,7 @@ def change_of_signal(before: Path, after: Path, voxels) -> float:
     return float(torch.linalg.norm(two - one) / torch.linalg.norm(one))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not MEASURED.exists(), reason="the measured spin echo is not there")
 def test_a_third_less_energy_of_a_sequence_that_was_measured(tmp_path):
     """A spin echo of 64 shots that a 3 T scanner played, 1.4.0."""

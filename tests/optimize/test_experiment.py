@@ -96,6 +96,7 @@ def test_a_run_learns_and_writes_all_of_it(small, tmp_path, capsys):
     assert main(["optimize", str(small), "-o", str(tmp_path / "run")]) == 2
 
 
+@pytest.mark.slow
 def test_a_broken_run_goes_on_to_the_same_end(small, tmp_path):
     experiment = read_experiment(small)
     run_experiment(experiment, tmp_path / "whole")

@@ -59,6 +59,7 @@ def test_waits_fill_the_repetition():
     assert played.flip_angles == pytest.approx(values["flip_angle"].tolist(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_learns():
     """A few steps lower the worst bound by more than 15 %, by a protocol that passes the check, within the limits."""
     limits = Limits(flip_angle=(math.radians(3), math.radians(7)))

@@ -35,6 +35,7 @@ pictures = 100
 """
 
 
+@pytest.mark.slow
 def test_a_run_from_zero_is_realised(tmp_path):
     run_experiment(experiment_from(TABLES, "a", TEXT), tmp_path / "run")
     told, gap = realise_run(tmp_path / "run")

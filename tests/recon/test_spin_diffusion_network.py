@@ -29,6 +29,7 @@ def test_derivatives_are_those_of_autograd():
         assert torch.allclose(found, torch.stack((by_place[row], by_time[time], by_place2[row])), atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("boundary", ["uniform", "diffusion"])
 def test_radius_descends(boundary):
     measured, _ = curves(particle(HOMOGENEOUS), 25e-9)

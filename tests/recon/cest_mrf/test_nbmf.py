@@ -14,6 +14,8 @@ from pulsetwin.recon.cest_mrf.voxelwise import voxelwise
 from tests.recon.cest_mrf.fit_cases import DATA, MM, NAMES, larginine
 from tests.recon.cest_mrf.network_cases import FREE, scan
 
+pytestmark = pytest.mark.slow  # each trains a network
+
 SHORT = Training(steps=120, batch=256)
 
 

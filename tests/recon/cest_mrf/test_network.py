@@ -23,6 +23,8 @@ from pulsetwin.recon.cest_mrf.training import Training, noise_of
 from tests.recon.cest_mrf.fit_cases import NAMES, larginine, tissues
 from tests.recon.cest_mrf.network_cases import FREE, NOISE, scan
 
+pytestmark = pytest.mark.slow  # each trains a network
+
 
 @pytest.fixture(scope="module")
 def trained():
