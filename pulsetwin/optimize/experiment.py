@@ -11,6 +11,7 @@ from typing import Any
 from pulsetwin.errors import FileError, ProtocolError
 from pulsetwin.optimize.methods import METHODS as WAYS
 from pulsetwin.optimize.reconstruct import METHODS as RECONSTRUCTIONS
+from pulsetwin.optimize.schemes import Scheme, gradient_echoes, spin_echoes
 from pulsetwin.sequences.protocol import protocol_from, setting, validate
 
 PHANTOMS = ("brain", "shepp-logan", "sparse")
@@ -134,6 +135,7 @@ class Experiment:
     text: str
 
 
+_SCHEMES = {GradientEchoes: gradient_echoes, SpinEchoes: spin_echoes}
 _SEQUENCES = {"gradient_echoes": GradientEchoes, "spin_echoes": SpinEchoes}
 _TABLES = {"phantom": Object, "learn": Learning, "target": Target, "loss": Weights, "loop": Loop}
 
@@ -148,15 +150,26 @@ def read_experiment(path: str | Path) -> Experiment:
     ProtocolError
         Naming the file, the key, and what it may be.
     """
+    tables, text = read_tables(path)
+    return experiment_from(tables, str(path), text)
+
+
+def read_tables(path: str | Path) -> tuple[dict[str, Any], str]:
+    """Return the tables of a TOML file, and its text.
+
+    Raises
+    ------
+    FileError
+        If the file is missing or no TOML.
+    """
     path = Path(path)
     try:
         text = path.read_text("utf-8")
-        tables = tomllib.loads(text)
+        return tomllib.loads(text), text
     except FileNotFoundError:
         raise FileError(path, "no such file", "check the path") from None
     except (ValueError, RecursionError, OSError) as error:
         raise FileError(path, f"is not TOML ({error})", "correct it there") from None
-    return experiment_from(tables, str(path), text)
 
 
 def experiment_from(tables: dict[str, Any], source: str, text: str = "") -> Experiment:
@@ -180,19 +193,26 @@ def experiment_from(tables: dict[str, Any], source: str, text: str = "") -> Expe
     return experiment
 
 
-def in_radians(sequence: GradientEchoes | SpinEchoes) -> dict[str, Any]:
-    """Return the settings of a sequence by name, angles in radians."""
+def scheme_of(sequence: GradientEchoes | SpinEchoes) -> Scheme:
+    """Return the scheme of a sequence's settings.
+
+    Raises
+    ------
+    ProtocolError
+        If the readout does not fit.
+    """
     values = {}
     for field in fields(sequence):
         value = getattr(sequence, field.name)
         values[field.name] = math.radians(value) if field.metadata["unit"] == "degrees" else value
-    return values
+    return _SCHEMES[type(sequence)](**values)
 
 
 def _check(experiment: Experiment, source: str) -> None:
-    names = ("refocusing",)
-    if isinstance(experiment.sequence, GradientEchoes):
-        names = ("flip_angle", "phase", "centre", "readout", "bend", "spoil")
+    try:
+        names = scheme_of(experiment.sequence).values
+    except ProtocolError as error:
+        raise ProtocolError(f"{source}: [sequence]: {error}") from None
     unknown = [name for name in experiment.learn.free if name not in names]
     if unknown or not experiment.learn.free:
         what = f"holds {', '.join(unknown)}" if unknown else "is empty"

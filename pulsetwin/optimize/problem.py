@@ -11,13 +11,13 @@ from torch import Tensor
 
 from pulsetwin.errors import ProtocolError
 from pulsetwin.operators.nufft import Nufft
-from pulsetwin.optimize.experiment import Experiment, GradientEchoes, Object, in_radians
+from pulsetwin.optimize.experiment import Experiment, Object, scheme_of
 from pulsetwin.optimize.loop import Loss
 from pulsetwin.optimize.losses import contrast_errors, dissimilarity, relative_l1, relative_l2
 from pulsetwin.optimize.parameters import Parameter
 from pulsetwin.optimize.penalties import flip_power, gradient_excess, roughness, slew_excess, uncovered
 from pulsetwin.optimize.reconstruct import encoding, reconstruct, sampled_kspace
-from pulsetwin.optimize.schemes import Scheme, gradient_echoes, spin_echoes
+from pulsetwin.optimize.schemes import Scheme
 from pulsetwin.optimize.steady import mean_magnetisation, steady_signal
 from pulsetwin.scanner import Scanner
 from pulsetwin.sim.pdg import simulate_graphs
@@ -158,10 +158,9 @@ def problem_of(experiment: Experiment) -> Problem:
     Raises
     ------
     ProtocolError
-        If the sequence cannot be, or a value that is freed is not one of its own.
+        If the sequence cannot be.
     """
-    make = gradient_echoes if isinstance(experiment.sequence, GradientEchoes) else spin_echoes
-    scheme = make(**in_radians(experiment.sequence))
+    scheme = scheme_of(experiment.sequence)
     bare = Problem(experiment, scheme, _parameters(experiment, scheme), None)
     if experiment.phantom.name == "sparse":
         return bare

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 from pulsetwin.errors import ProtocolError
-from pulsetwin.optimize.experiment import experiment_from
+from pulsetwin.optimize.experiment import experiment_from, read_tables
 from pulsetwin.optimize.run import run_experiment
 
 
@@ -35,10 +34,12 @@ def sweep(
 
     Raises
     ------
+    FileError
+        If the file is missing or no TOML.
     ProtocolError
         Before any run, if a combination is no experiment.
     """
-    tables = tomllib.loads(Path(path).read_text("utf-8"))
+    tables, _ = read_tables(path)
     combinations = [dict(zip(settings, values, strict=True)) for values in itertools.product(*settings.values())]
     asked = [(_with(tables, chosen), chosen) for chosen in combinations]
     for own, _ in asked:
@@ -51,7 +52,7 @@ def _with(tables: dict[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
     own = {name: dict(value) if isinstance(value, dict) else value for name, value in tables.items()}
     for name, value in chosen.items():
         table, _, key = name.partition(".")
-        if not key:
+        if not key or not isinstance(own.get(table, {}), dict):
             raise ProtocolError(f"sweep: {name!r} names no setting: give table.key, such as loop.seed")
         own.setdefault(table, {})[key] = value
     return own

@@ -57,13 +57,14 @@ def test_examples_are_experiments(path):
 @pytest.mark.parametrize(
     ("tables", "told"),
     [
-        ({"loop": {"stepps": 3}}, r"file: \[loop\]: no setting 'stepps', did you mean steps"),
+        ({"loop": {"stepps": 3}}, r"file: \[loop\]: no setting 'stepps', did you mean '?steps"),
         ({"loop": {"steps": 0}}, r"file: \[loop\]: steps = 0: give 1"),
         ({"loop": {"method": "magic"}}, r"\[loop\]: method = 'magic'"),
         ({"losses": {}}, "no table 'losses'"),
         ({"sequence": {"kind": "epi"}}, r"\[sequence\] kind = 'epi'"),
         ({"sequence": {"order": "centric"}}, r"\[sequence\]: no setting 'order'"),
         ({"learn": {"free": ["refocusing"]}}, r"\[learn\] free holds refocusing"),
+        ({"sequence": {"te": 1e-4}}, r"file: \[sequence\]: gradient echoes: 8 samples of 4e-05 s do not fit TE 0.0001"),
         ({"learn": {"free": []}}, r"\[learn\] free is empty"),
         ({"phantom": {"name": "sparse"}, "loss": {"contrast": 1.0}}, "contrast is between the tissues"),
     ],

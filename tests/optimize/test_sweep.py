@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pulsetwin.errors import ProtocolError
+from pulsetwin.errors import FileError, ProtocolError
 from pulsetwin.optimize.sweep import sweep
 from tests.optimize.test_experiment import SMALL
 
@@ -28,7 +28,14 @@ def test_each_combination_is_run_once(tmp_path):
 def test_what_is_no_setting_is_refused_before_any_run(tmp_path):
     path = tmp_path / "small.toml"
     path.write_text(SMALL)
-    for asked in ({"loop.stepps": [1]}, {"seed": [1]}):
+    for asked in ({"loop.stepps": [1]}, {"seed": [1]}, {"title.seed": [1]}):
         with ThreadPoolExecutor(1) as pool, pytest.raises(ProtocolError):
             sweep(path, asked, tmp_path / "runs", pool)
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_no_toml_is_named(tmp_path):
+    path = tmp_path / "broken.toml"
+    path.write_text("[loop\n")
+    with ThreadPoolExecutor(1) as pool, pytest.raises(FileError, match=r"broken\.toml"):
+        sweep(path, {"loop.seed": [1]}, tmp_path / "runs", pool)
