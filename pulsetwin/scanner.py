@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import tomllib
 from dataclasses import MISSING, dataclass, fields
@@ -10,7 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pulsetwin.errors import FileError, ProtocolError
+from pulsetwin.errors import ProtocolError
+from pulsetwin.settings_file import did_you_mean, read_toml
 
 if TYPE_CHECKING:
     import pypulseq
@@ -123,7 +123,7 @@ class Scanner:
         """Return a scanner that comes with the package, such as ``siemens-prisma``."""
         if name not in cls.presets():
             raise ProtocolError(
-                f"no scanner {name!r}{_nearest(name, cls.presets())}; known: {', '.join(cls.presets())}"
+                f"no scanner {name!r}{did_you_mean(name, cls.presets())}; known: {', '.join(cls.presets())}"
             )
         text = resources.files("pulsetwin").joinpath("scanners", f"{name}.toml").read_text("utf-8")
         return _from_table(tomllib.loads(text), f"preset {name}")
@@ -139,13 +139,7 @@ class Scanner:
         ProtocolError
             If a key is unknown (the nearest known one is named), missing or out of range.
         """
-        try:
-            table = tomllib.loads(Path(path).read_text("utf-8"))
-        except OSError as error:
-            raise FileError(path, f"cannot be read ({error.strerror})", "check the name and the permissions") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise FileError(path, f"is not TOML ({error})", "correct it there") from None
-        return _from_table(table, str(path))
+        return _from_table(read_toml(path), str(path))
 
     @property
     def opts(self) -> pypulseq.Opts:
@@ -180,16 +174,11 @@ def _check_number(name: str, value: Any) -> None:
         raise ProtocolError(f"scanner: {name} = {value!r} must be a whole number")
 
 
-def _nearest(name: str, known: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(name, known, 1, 0.4)
-    return f", did you mean {close[0]!r}?" if close else ""
-
-
 def _from_table(table: dict[str, Any], source: str) -> Scanner:
     names = tuple(field.name for field in fields(Scanner))
     for key in table:
         if key not in names:
-            raise ProtocolError(f"{source}: unknown key {key!r}{_nearest(key, names)}; known: {', '.join(names)}")
+            raise ProtocolError(f"{source}: unknown key {key!r}{did_you_mean(key, names)}; known: {', '.join(names)}")
     missing = [field.name for field in fields(Scanner) if field.default is MISSING and field.name not in table]
     if missing:
         raise ProtocolError(f"{source}: {', '.join(missing)} missing: add them in SI units")

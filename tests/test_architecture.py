@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "pulsetwin"
 FLOORS = {"cli": 7, "optimize": 6, "export": 5, "recon": 4, "sim": 3, "sequences": 2, "operators": 1}
-GROUND = {"scanner", "rawdata", "volume", "errors", "progress", "atomic"}
+GROUND = {"scanner", "rawdata", "volume", "errors", "progress", "atomic", "settings_file"}
 LAZY_ONLY = {"matplotlib", "torchvision", "ismrmrd", "mapvbvd", "xsdata"}
 LIGHT = {"torch", "scipy", "matplotlib", "numpy"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

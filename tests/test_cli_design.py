@@ -85,10 +85,10 @@ def test_settings_of_a_file_and_of_the_command_line(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ((), "--list"), (("flsh",), "did you mean flash"), (("flash",), "-o"),
+        ((), "--list"), (("flsh",), "did you mean 'flash'"), (("flash",), "-o"),
         (("flash", "--set", "te=1us", "-o", "x.seq"), "the least that works"),
         (("flash", "--set", "te=1deg", "-o", "x.seq"), "in s or ms or us"),
-        (("flash", "--set", "tee=1", "-o", "x.seq"), "did you mean te"),
+        (("flash", "--set", "tee=1", "-o", "x.seq"), "did you mean 'te'"),
         (("flash", "--set", "te", "-o", "x.seq"), "name=value"),
         (("flash", "--set", "matrix=16,16", "-o", "x.seq"), "3 numbers"),
         (("flash", "--set", "echoes=1.5", "-o", "x.seq"), "whole number"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tomllib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pulsetwin.cli.files import existing, scanner, writable
 from pulsetwin.errors import FileError, ProtocolError
+from pulsetwin.settings_file import read_toml
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -94,10 +94,7 @@ def _table(name: str, sequence: str) -> dict[str, Any]:
     from pulsetwin.sequences.library import NAMES
 
     path = existing(name)
-    try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise FileError(path, f"is not TOML ({error})", "correct it there") from None
+    table = read_toml(path)
     others = [key for key in table if key in NAMES]
     if not others:
         return table

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from types import ModuleType
 
 from pulsetwin.errors import ProtocolError
+from pulsetwin.settings_file import did_you_mean
 
 NAMES = (
     "afi", "b1_turbo_flash", "bssfp", "cest_mrf", "epi", "flash", "mprage", "multi_echo", "qalas", "radial", "rare",
@@ -23,9 +23,7 @@ def sequence_named(name: str) -> ModuleType:
         If there is none; the nearest name is told.
     """
     if name not in NAMES:
-        near = difflib.get_close_matches(name, NAMES, 1, 0.4)
-        hint = f", did you mean {near[0]}?" if near else ""
-        raise ProtocolError(f"no sequence {name!r}{hint}; there are {', '.join(NAMES)}")
+        raise ProtocolError(f"no sequence {name!r}{did_you_mean(name, NAMES)}; there are {', '.join(NAMES)}")
     return import_module(f"pulsetwin.sequences.{name}")
 
 

@@ -6,7 +6,6 @@ A protocol is a frozen dataclass whose fields are made by `setting` and whose ``
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 import types
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pulsetwin.errors import ProtocolError
+from pulsetwin.settings_file import did_you_mean
 
 Protocol = TypeVar("Protocol")
 UNITS = {
@@ -147,9 +147,9 @@ def values_from(kind: type[Protocol], values: Mapping[str, Any], source: str) ->
     chosen = {}
     for name, value in values.items():
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1, 0.4)
-            hint = f", did you mean {near[0]}?" if near else ""
-            raise ProtocolError(f"{source}: no setting {name!r}{hint}; there are {', '.join(known)}")
+            raise ProtocolError(
+                f"{source}: no setting {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}"
+            )
         chosen[name] = _value(known[name], value, source)
         try:
             _check_value(known[name], chosen[name])

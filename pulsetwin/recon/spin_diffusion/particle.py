@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-import tomllib
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pulsetwin.errors import FileError, ProtocolError
+from pulsetwin.settings_file import did_you_mean, read_toml
 from pulsetwin.sim.spin_diffusion.layers import SHAPES, Layers
 
 MATERIAL = ("diffusion", "t1", "polarisation", "concentration")
@@ -117,8 +116,7 @@ class Particle:
     def _check_free(self) -> None:
         for name in self.free:
             if name not in self.parameters:
-                near = difflib.get_close_matches(str(name), self.parameters, 1, 0.4)
-                told = f", did you mean {near[0]!r}?" if near else ""
+                told = did_you_mean(name, self.parameters)
                 raise ProtocolError(f"free: unknown {name!r}{told}; known: {', '.join(self.parameters)}")
         if "radius" not in self.free or len(set(self.free)) < len(self.free):
             raise ProtocolError(f"free = {list(self.free)}: give 'radius' and others, each once")
@@ -178,12 +176,7 @@ class Particle:
         ProtocolError
             As for the class.
         """
-        try:
-            table = tomllib.loads(Path(path).read_text("utf-8"))
-        except OSError as error:
-            raise FileError(path, f"cannot be read ({error.strerror})", "check the path and its permissions") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise FileError(path, f"is not TOML ({error})", "correct it there") from None
+        table = read_toml(path)
         _check_keys(path, table, cls, "")
         for phase in ("solid", "liquid"):
             if not isinstance(table[phase], dict):
@@ -206,9 +199,7 @@ def _check_keys(path: str | Path, table: dict[str, Any], kind: type, where: str)
     names = [one.name for one in fields(kind)]
     for key in table:
         if key not in names:
-            near = difflib.get_close_matches(key, names, 1, 0.4)
-            told = f", did you mean {near[0]!r}?" if near else ""
-            raise FileError(path, f"unknown key {key!r}{told}", f"known: {', '.join(names)}", where)
+            raise FileError(path, f"unknown key {key!r}{did_you_mean(key, names)}", f"known: {', '.join(names)}", where)
     needed = [one.name for one in fields(kind) if one.default is MISSING]
     missing = [name for name in needed if name not in table]
     if missing:

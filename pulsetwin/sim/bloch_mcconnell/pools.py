@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-import tomllib
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +10,7 @@ from typing import Any, TypeVar
 import yaml
 
 from pulsetwin.errors import FileError, ProtocolError
+from pulsetwin.settings_file import did_you_mean, read_toml
 from pulsetwin.sim.bloch_mcconnell.pool_model import GAMMA, Pool, PoolModel
 
 T = TypeVar("T")
@@ -71,14 +70,14 @@ def read_pools(path: str | Path, others: Collection[str] = ()) -> PoolModel:
 
 def parsed(path: Path) -> Any:
     """Return what a TOML or YAML file holds, raising a `FileError` if it is neither."""
+    if path.suffix == ".toml":
+        return read_toml(path)
     try:
-        text = path.read_text("utf-8")
-        return tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+        return yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
         raise FileError(path, f"cannot be read ({error.strerror})", "check the name and the permissions") from None
-    except (tomllib.TOMLDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
-        kind = "TOML" if path.suffix == ".toml" else "YAML"
-        raise FileError(path, f"is no {kind}: {' '.join(str(error).split())}", _REMEDY) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise FileError(path, f"is no YAML: {' '.join(str(error).split())}", _REMEDY) from None
 
 
 def known(path: Path, where: str, table: Any, keys: Collection[str]) -> dict[str, Any]:
@@ -87,9 +86,7 @@ def known(path: Path, where: str, table: Any, keys: Collection[str]) -> dict[str
         raise FileError(path, f"{table!r} where a table with {', '.join(keys)} belongs", _REMEDY, where)
     for key in table:
         if key not in keys:
-            near = difflib.get_close_matches(str(key), keys, 1)
-            told = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(keys)}"
-            raise FileError(path, f"{key!r} is unknown", told, where)
+            raise FileError(path, f"{key!r} is unknown{did_you_mean(key, keys)}", f"known are {', '.join(keys)}", where)
     return table
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pulsetwin.errors import FileError, ProtocolError
+from pulsetwin.settings_file import did_you_mean
 
 CONTRASTS = 5
 
@@ -165,8 +165,7 @@ class QalasTiming:
             raise FileError(path, f"is no JSON object ({problem})", "give the fields of QalasTiming") from None
         preset, known = values.pop("preset", None), [field.name for field in fields(cls)]
         for name in set(values) - set(known):
-            near = difflib.get_close_matches(name, known, 1, 0.4)
-            raise FileError(path, f"{name!r} is not known", f"did you mean {near[0]!r}?" if near else "")
+            raise FileError(path, f"{name!r} is not known{did_you_mean(name, known)}")
         if preset is not None:
             base = cls.preset(preset)
             values = {name: getattr(base, name) for name in known} | values

@@ -105,7 +105,7 @@ def test_ph_of_base_catalysed_exchange():
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("  amine.exchange_rate", "  amine.exchange", r"grid: 'amine.exchange' is unknown; did you mean 'amine.ex"),
+        ("  amine.exchange_rate", "  amine.exchange", r"grid: 'amine.exchange' is unknown, did you mean 'amine.ex"),
         ("[0.6, 0.9, 1.2]", "[0.6, 0.9, x]", r"grid.t2 = 'x' is no number"),
         ("[0.6, 0.9, 1.2]", "[]", r"t2 = \[\]: give finite numbers"),
         ("[0.6, 0.9, 1.2]", "[0, 0.9]", r"t2 = 0: give a number above 0"),
@@ -114,11 +114,11 @@ def test_ph_of_base_catalysed_exchange():
         ("at: 4", "at: .inf", r"solutes.amine.ph.at = inf is no number"),
         ("[0.6, 0.9, 1.2]", "[0.6, 0.6]", "rising order"),
         ("step: 0.2", "step: 0.3", "leads to the end"),
-        ("step: 0.2", "stepp: 0.2", r"'stepp' is unknown; did you mean 'step'"),
+        ("step: 0.2", "stepp: 0.2", r"'stepp' is unknown, did you mean 'step'"),
         ("mode: pulseq_cest", "mode: literal", "give one of physical, pulseq_cest"),
         ("protons: 3", "protons: 0", "protons are missing, or not above 0"),
         ("rate: 100", "rate: -1", "give rate, above 0"),
-        ("  amine: {protons", "  amide: {protons", r"solutes: 'amide' is unknown; did you mean 'amine'"),
+        ("  amine: {protons", "  amide: {protons", r"solutes: 'amide' is unknown, did you mean 'amine'"),
         ("amine.concentration", "amine.fraction: [1e-3]\n  amine.concentration", "concentration and fraction"),
         ("grid:\n", "grid:\n  seed: 1\n", "give samples too"),
         ("grid:\n", "grid:\n  samples: 10\n", r"'step' is unknown; known are from, to"),
