@@ -182,10 +182,7 @@ def write_mapping(
     with atomic_folder(out, force=force, stale=summary.previous_outputs(out)) as folder:
         facts = {role: summary.file_facts(path, progress) for role, path in inputs.items()}
         write_maps(folder, mapped, facts, bids)
-        pictures, problems = drawn(planned_figures(mapped), progress)
-        (folder / "figures").mkdir()
-        for picture in pictures:
-            (folder / "figures" / f"{picture.name}.png").write_bytes(picture.png)
+        pictures, problems = drawn(planned_figures(mapped), folder / "figures", progress)
         outputs = sorted([*written(folder), "report.html", "summary.json"])
         content = {
             "schema": summary.SCHEMA, "pulsetwin": __version__, "inputs": facts, "maps": map_facts(mapped),
@@ -194,11 +191,10 @@ def write_mapping(
         }  # fmt: skip
         summary.write_json(folder / "summary.json", content)
         title = next(iter(facts.values()))["file"]
-        provenance = {f"{role}: {one['file']}": f"SHA-256 {one['sha256']}" for role, one in facts.items()}
         page = render(
             title, subtitle=f"{mapped.method} maps by pulsetwin {__version__}", quality=quality(mapped),
             warnings=content["warnings"], protocol=protocol, pictures=pictures, settings=mapped.settings,
-            provenance={"pulsetwin": __version__, **provenance}, tables=report_tables(mapped),
+            provenance=summary.provenance(facts), tables=report_tables(mapped),
         )  # fmt: skip
         (folder / "report.html").write_text(page, encoding="utf-8")
     return outputs

@@ -78,11 +78,8 @@ def write_recon(
         _write_images(folder, images, progress)
         if mapped is not None:
             write_maps(folder, mapped, facts, bids)
-        planned = _plan(raw, images, extras or {})
-        pictures, problems = drawn(planned if mapped is None else [*planned_figures(mapped), *planned], progress)
-        (folder / "figures").mkdir()
-        for picture in pictures:
-            (folder / "figures" / f"{picture.name}.png").write_bytes(picture.png)
+        planned = [*([] if mapped is None else planned_figures(mapped)), *_plan(raw, images, extras or {})]
+        pictures, problems = drawn(planned, folder / "figures", progress)
         outputs = sorted([*written(folder), "report.html", "summary.json"])
         timings = {**timings, "write": time.perf_counter() - began}
         content = summary.summarise(raw, images, settings=settings, inputs=facts, timings=timings, outputs=outputs)
@@ -140,10 +137,7 @@ _KSPACE = ("Raw data", "Raw samples in the order of acquisition, root sum of squ
 def _page(raw: RawData, images: Images, content: dict[str, Any], pictures: list[Picture], tables: list[str]) -> str:
     """Compose the report."""
     scan = content["inputs"].get("scan", {}).get("file", "Reconstruction")
-    provenance = {"pulsetwin": __version__}
-    provenance |= {
-        f"{role}: {facts['file']}": f"SHA-256 {facts['sha256']}" for role, facts in content["inputs"].items()
-    }
+    provenance = summary.provenance(content["inputs"])
     provenance |= {f"time to {step}": f"{seconds:.2f} s" for step, seconds in content["timings_s"].items()}
     return render(
         scan,

@@ -69,10 +69,7 @@ def write_fit(
     with atomic_folder(out, force=force, stale=summary.previous_outputs(out)) as folder:
         facts = {role: summary.file_facts(path) for role, path in inputs.items()}
         _write_table(folder / "fit.csv", curves, found)
-        pictures, problems = drawn(planned_figures(curves, found), progress)
-        (folder / "figures").mkdir()
-        for picture in pictures:
-            (folder / "figures" / f"{picture.name}.png").write_bytes(picture.png)
+        pictures, problems = drawn(planned_figures(curves, found), folder / "figures", progress)
         outputs = sorted(["fit.csv", *(f"figures/{one.name}.png" for one in pictures), "report.html", "summary.json"])
         warnings = [*found.warnings, *problems]
         content = {
@@ -81,12 +78,11 @@ def write_fit(
             "timings_s": {**timings, "write": time.perf_counter() - began}, "outputs": outputs,
         }  # fmt: skip
         summary.write_json(folder / "summary.json", content)
-        provenance = {f"{role}: {one['file']}": f"SHA-256 {one['sha256']}" for role, one in facts.items()}
         page = render(
             facts["curves"]["file"], subtitle=f"Particle radius from spin diffusion by pulsetwin {__version__}",
             quality={f"{name} [{shown(name)[1]}]": shown(name)[0] * value for name, value in found.values.items()},
             warnings=warnings, protocol={}, pictures=pictures, settings=_settings(found),
-            provenance={"pulsetwin": __version__, **provenance}, tables=_tables(found),
+            provenance=summary.provenance(facts), tables=_tables(found),
         )  # fmt: skip
         (folder / "report.html").write_text(page, encoding="utf-8")
     return outputs

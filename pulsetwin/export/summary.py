@@ -87,6 +87,12 @@ def file_facts(path: str | Path, progress: Progress = silent) -> dict[str, Any]:
     return {"file": path.name, "bytes": done, "sha256": digest.hexdigest()}
 
 
+def provenance(inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return what a report says of where it came from: version and digests of files, by role as of `file_facts`."""
+    files = {f"{role}: {one['file']}": f"SHA-256 {one['sha256']}" for role, one in inputs.items()}
+    return {"pulsetwin": __version__, **files}
+
+
 def to_json(content: Any) -> str:
     """Return strict JSON: arrays become lists, complex numbers [real, imaginary], and NaN and infinity null."""
     return json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
