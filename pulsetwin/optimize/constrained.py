@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pulsetwin.optimize.loop import Learnt, Loss, LossFunction, optimise
+from pulsetwin.optimize.loop import Learnt, Loss, LossFunction, Watch, optimise
 from pulsetwin.optimize.parameters import Parameter
+from pulsetwin.progress import Progress, silent
 
 Constraints = Callable[[dict[str, Tensor]], Tensor]
 """Returns real numbers ``[constraint]`` that are to be 0 or less, of parameter values."""
@@ -19,10 +20,11 @@ _STIFFER, _ENOUGH = 4.0, 0.25
 
 
 def optimise_under(
-    loss: LossFunction, constraints: Constraints, parameters: Mapping[str, Parameter], *, rounds: int = 6,
-    stiffness: float = 10.0, checkpoint: Path | None = None, **settings: Any,
+    loss: LossFunction, constraints: Constraints, parameters: Mapping[str, Parameter], *, steps: int,
+    rounds: int = 6, stiffness: float = 10.0, checkpoint: Path | None = None, progress: Progress = silent,
+    watch: Watch | None = None, **settings: Any,
 ) -> tuple[Learnt, Tensor]:  # fmt: skip
-    """Make a loss small where constraints hold; return the last round and what its constraints are, ``[constraint]``.
+    """Make a loss small where constraints hold; return what was learnt and what they are there, ``[constraint]``.
 
     Each round learns on from the one before, with the loss ``f + (max(0, m + s g)^2 - m^2) / (2 s)``; then
     ``m = max(0, m + s g)``, and the stiffness `s` grows fourfold where the violation did not fall to a quarter
@@ -34,20 +36,29 @@ def optimise_under(
         As for `loop.optimise`.
     constraints
         To be 0 or less; of order 1 where they are badly violated.
-    rounds
-        How many.
+    steps, rounds
+        How many rounds, of as many steps each.
     stiffness
         Of the first round.
     checkpoint
-        Folder of a file for each round; a run that was broken off goes on.
+        File of the last round; those of the others lie beside it, with their number. A run that was broken off goes on.
+    progress, watch
+        As for `loop.optimise`; steps are counted over all rounds.
     settings
         Further settings of `loop.optimise`, for each round.
     """
     parameters, multipliers, worst = dict(parameters), None, float("inf")
+    history: list[dict[str, float]] = []
+    whole = rounds * steps
     for number in range(rounds):
-        file = None if checkpoint is None else checkpoint / f"round_{number}.pt"
-        around = _augmented(loss, constraints, multipliers, stiffness)
-        learnt = optimise(around, parameters, checkpoint=file, **settings)
+        done = number * steps
+        learnt = optimise(
+            _augmented(loss, constraints, multipliers, stiffness), parameters, steps=steps,
+            checkpoint=_of_round(checkpoint, number, rounds), **settings,
+            progress=lambda step, _, what, done=done: progress(done + step, whole, what),
+            watch=watch and (lambda step, values, found, done=done: watch(done + step, values, found)),
+        )  # fmt: skip
+        history += learnt.history
         parameters = {name: replace(one, start=learnt.values[name]) for name, one in parameters.items()}
         with torch.no_grad():
             found = constraints(learnt.values)
@@ -56,7 +67,13 @@ def optimise_under(
         if violation > _ENOUGH * worst:
             stiffness *= _STIFFER
         worst = violation
-    return learnt, found
+    return replace(learnt, history=history, step=whole), found
+
+
+def _of_round(checkpoint: Path | None, number: int, rounds: int) -> Path | None:
+    if checkpoint is None or number == rounds - 1:
+        return checkpoint
+    return checkpoint.with_stem(f"{checkpoint.stem}_{number}")
 
 
 def _augmented(

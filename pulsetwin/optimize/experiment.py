@@ -93,6 +93,21 @@ class Weights:
     smoothness: float = setting(0.0, "", "squared differences of neighbouring flip angles", low=0)
     coverage: float = setting(0.0, "", "share of k-space without samples", low=0)
     gradients: float = setting(0.0, "", "excess of gradient amplitude and slew rate", low=0)
+    pns: float = setting(0.0, "", "excess of nerve stimulation over 80 % of its limit", low=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the learnt sequence may not exceed, by an augmented Lagrangian; none where nothing is given."""
+
+    sar: float | None = setting(None, "", "sum of squared flip angles over the target's", low=1e-6, high=1e6)
+    pns: float | None = setting(None, "%", "peak of nerve stimulation", low=1, high=1000)
+    rounds: int = setting(5, "", "each of the loop's steps, with the multipliers of the one before", low=1, high=100)
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything is limited."""
+        return self.sar is not None or self.pns is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +134,7 @@ class Experiment:
     ----------
     title
         One line.
-    sequence, phantom, learn, target, loss, loop
+    sequence, phantom, learn, target, loss, limits, loop
         Tables of the TOML file of these names.
     text
         The file's text.
@@ -131,13 +146,14 @@ class Experiment:
     learn: Learning
     target: Target
     loss: Weights
+    limits: Limits
     loop: Loop
     text: str
 
 
 _SCHEMES = {GradientEchoes: gradient_echoes, SpinEchoes: spin_echoes}
 _SEQUENCES = {"gradient_echoes": GradientEchoes, "spin_echoes": SpinEchoes}
-_TABLES = {"phantom": Object, "learn": Learning, "target": Target, "loss": Weights, "loop": Loop}
+_TABLES = {"phantom": Object, "learn": Learning, "target": Target, "loss": Weights, "limits": Limits, "loop": Loop}
 
 
 def read_experiment(path: str | Path) -> Experiment:

@@ -14,6 +14,7 @@ from pulsetwin.operators.nufft import Nufft
 from pulsetwin.optimize.experiment import Experiment, Object, scheme_of
 from pulsetwin.optimize.loop import Loss
 from pulsetwin.optimize.losses import contrast_errors, dissimilarity, relative_l1, relative_l2
+from pulsetwin.optimize.nerve_stimulation import nerve_excess, nerve_peak
 from pulsetwin.optimize.parameters import Parameter
 from pulsetwin.optimize.penalties import flip_power, gradient_excess, roughness, slew_excess, uncovered
 from pulsetwin.optimize.reconstruct import encoding, reconstruct, sampled_kspace
@@ -123,21 +124,44 @@ class Problem:
             terms["smoothness"] = roughness(timeline.flip_angle[scheme.refocusing | ~scheme.refocusing.any()])
         if weights.coverage:
             terms["coverage"] = uncovered(sampled_kspace(timeline, scheme.refocusing), scheme.fov, scheme.matrix)
+        scanner = Scanner.preset(self.experiment.loop.scanner)
         if weights.gradients:
-            scanner = Scanner.preset(self.experiment.loop.scanner)
             terms["gradients"] = gradient_excess(timeline, scanner) + slew_excess(timeline, scanner)
+        if weights.pns:
+            terms["pns"] = nerve_excess(timeline, scanner)
         return terms
+
+    def limited(self, timeline: Timeline) -> dict[str, tuple[Tensor, float]]:
+        """Return what limits are asked for, by name, and each limit."""
+        limits, found = self.experiment.limits, {}
+        if limits.sar is not None:
+            found["sar"] = (self.relative_sar(timeline), limits.sar)
+        if limits.pns is not None:
+            found["pns"] = (nerve_peak(timeline, Scanner.preset(self.experiment.loop.scanner)), limits.pns)
+        return found
+
+    def constraints(self, values: dict[str, Tensor]) -> Tensor:
+        """Return by how much limits are exceeded, relative, ``[limit]``, as `constrained.optimise_under` takes it."""
+        return torch.stack([value / limit - 1 for value, limit in self.limited(self.timeline(values)).values()])
 
     def _sparse(self, generator: torch.Generator) -> list[Imaged]:
         """Return the sparse phantoms of a step."""
         found = []
         for _ in range(self.experiment.phantom.samples):
             seed = int(torch.randint(2**31, (), generator=generator))
-            found.append(self.imaged(phantom_of(self.experiment.phantom, self.scheme, seed=seed)))
+            found.append(self.imaged(self.experiment.phantom.name, seed))
         return found
 
-    def imaged(self, phantom: Phantom) -> Imaged:
-        """Return a phantom with what it should look like."""
+    def shown(self) -> Imaged:
+        """Return the phantom of pictures and results: that of the test, if there is one."""
+        settings = self.experiment.phantom
+        if not settings.test and self.still is not None:
+            return self.still
+        return self.imaged(settings.test or settings.name, self.experiment.loop.seed)
+
+    def imaged(self, name: str, seed: int = 0) -> Imaged:
+        """Return a phantom by its name, with what it should look like; `seed` is that of sparse ones."""
+        phantom = phantom_of(name, self.experiment.phantom, self.scheme, seed)
         voxels = phantom.voxels()
         voxels = replace(voxels, b0=voxels.b0 + self.experiment.phantom.b0)
         with torch.no_grad():
@@ -148,8 +172,7 @@ class Problem:
                 image = shape * (image.norm() / shape.norm()) + 0j
             elif kind == "steady":
                 image = self.steady(self.scheme.timeline(), voxels)
-        is_brain = self.experiment.loss.contrast and self.experiment.phantom.name == "brain"
-        return Imaged(voxels, signal, image, tissue_weights(phantom) if is_brain else None)
+        return Imaged(voxels, signal, image, tissue_weights(phantom) if name == "brain" else None)
 
 
 def problem_of(experiment: Experiment) -> Problem:
@@ -158,18 +181,21 @@ def problem_of(experiment: Experiment) -> Problem:
     Raises
     ------
     ProtocolError
-        If the sequence cannot be.
+        If the sequence cannot be, or its phantom has no contrast that the loss is to keep.
     """
     scheme = scheme_of(experiment.sequence)
     bare = Problem(experiment, scheme, _parameters(experiment, scheme), None)
     if experiment.phantom.name == "sparse":
         return bare
-    return replace(bare, still=bare.imaged(phantom_of(experiment.phantom, scheme)))
+    still = bare.imaged(experiment.phantom.name)
+    if experiment.loss.contrast and still.tissues is None:
+        raise ProtocolError("contrast: the brain has no voxel of grey matter, white matter or fluid: make it larger")
+    return replace(bare, still=still)
 
 
-def phantom_of(settings: Object, scheme: Scheme, name: str = "", seed: int = 0) -> Phantom:
-    """Return the phantom of an experiment, or another by `name`, in the scheme's field of view."""
-    name, matrix = name or settings.name, (1, *scheme.matrix)
+def phantom_of(name: str, settings: Object, scheme: Scheme, seed: int = 0) -> Phantom:
+    """Return a phantom by its name in the scheme's field of view."""
+    matrix = (1, *scheme.matrix)
     if name == "brain":
         return brain(matrix, scheme.fov, fields=settings.fields)
     if name == "shepp-logan":
@@ -177,20 +203,12 @@ def phantom_of(settings: Object, scheme: Scheme, name: str = "", seed: int = 0) 
     return random_sparse(matrix, scheme.fov, blocks=settings.blocks, largest=settings.largest, seed=seed)
 
 
-def tissue_weights(phantom: Phantom) -> Tensor:
-    """Return where grey matter, white matter and fluid are, by T1 at 3 T, 0 or 1 ``[3, y, x]``.
-
-    Raises
-    ------
-    ProtocolError
-        If the phantom holds none of one of them.
-    """
+def tissue_weights(phantom: Phantom) -> Tensor | None:
+    """Return where grey matter, white matter and fluid are, by T1 at 3 T, 0 or 1 ``[3, y, x]``; None if one is not."""
     tissues = brain_tissues(3.0)
     wanted = [tissues[name].t1 for name in ("grey", "white", "fluid")]
     found = torch.stack([((phantom.t1[0] / t1 - 1).abs() < _ALIKE).double() for t1 in wanted])
-    if not bool((found.flatten(1).sum(1) > 0).all()):
-        raise ProtocolError("contrast: the phantom has no voxel of grey matter, white matter or fluid: make it larger")
-    return found
+    return found if bool((found.flatten(1).sum(1) > 0).all()) else None
 
 
 def _parameters(experiment: Experiment, scheme: Scheme) -> dict[str, Parameter]:

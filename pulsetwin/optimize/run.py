@@ -14,11 +14,12 @@ from torch import Tensor
 
 from pulsetwin.atomic import atomic_file
 from pulsetwin.errors import MismatchError, OutputExistsError
+from pulsetwin.optimize.constrained import optimise_under
 from pulsetwin.optimize.experiment import Experiment
 from pulsetwin.optimize.film import save_film, save_frame, state_figure
-from pulsetwin.optimize.loop import Learnt, Loss, optimise
+from pulsetwin.optimize.loop import Learnt, Loss, Watch, optimise
 from pulsetwin.optimize.losses import contrast_errors, relative_l2
-from pulsetwin.optimize.problem import Imaged, Problem, phantom_of, problem_of
+from pulsetwin.optimize.problem import Imaged, Problem, problem_of
 from pulsetwin.progress import Progress, silent
 from pulsetwin.sim.isochromats import simulate_isochromats
 from pulsetwin.sim.timeline import Timeline
@@ -57,9 +58,7 @@ def run_experiment(
     folder = Path(folder)
     _prepare(folder, experiment, resume)
     problem = problem_of(experiment)
-    shown = problem.still or problem.imaged(
-        phantom_of(experiment.phantom, problem.scheme, experiment.phantom.test, experiment.loop.seed)
-    )
+    shown = problem.shown()
     history: list[dict[str, float]] = []
 
     def watch(step: int, values: dict[str, Tensor], loss: Loss) -> None:
@@ -67,15 +66,21 @@ def run_experiment(
         if step % experiment.loop.pictures == 0:
             _picture(problem, values, shown, history, folder / _FRAMES / f"{step:07d}.png")
 
-    loop = experiment.loop
     began, used = time.monotonic(), time.process_time()
-    learnt = optimise(
-        problem.loss, problem.parameters, method=loop.method, steps=loop.steps, rate=loop.rate, decay=loop.decay,
-        restarts=loop.restarts, seed=loop.seed, checkpoint=folder / CHECKPOINT, every=loop.every, progress=progress,
-        watch=watch,
-    )  # fmt: skip
+    learnt = _learnt(problem, folder / CHECKPOINT, progress, watch)
     spent = {"seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - used}
     return _finish(folder, problem, shown, learnt, spent)
+
+
+def _learnt(problem: Problem, checkpoint: Path, progress: Progress, watch: Watch) -> Learnt:
+    loop, limits = problem.experiment.loop, problem.experiment.limits
+    settings: dict[str, Any] = {
+        "method": loop.method, "steps": loop.steps, "rate": loop.rate, "decay": loop.decay, "restarts": loop.restarts,
+        "seed": loop.seed, "checkpoint": checkpoint, "every": loop.every, "progress": progress, "watch": watch,
+    }  # fmt: skip
+    if not limits.asked:
+        return optimise(problem.loss, problem.parameters, **settings)
+    return optimise_under(problem.loss, problem.constraints, problem.parameters, rounds=limits.rounds, **settings)[0]
 
 
 def _prepare(folder: Path, experiment: Experiment, resume: bool) -> None:
@@ -133,6 +138,8 @@ def _result(
         steady = problem.steady(timeline, shown.voxels)
         result["artefact_energy"] = float(relative_l2(image, steady))
         result["artefact_energy_of_target"] = float(relative_l2(before, shown.image))
+    for name, (value, limit) in problem.limited(timeline).items():
+        result |= {name: float(value), f"{name}_limit": limit}
     if shown.tissues is not None:
         errors = contrast_errors(image, shown.image, shown.tissues).tolist()
         result["contrast_errors"] = dict(zip(("grey", "white", "fluid"), errors, strict=True))

@@ -122,6 +122,25 @@ def test_a_broken_run_goes_on_to_the_same_end(small, tmp_path):
         run_experiment(read_experiment(small), tmp_path / "broken", resume=True)
 
 
+def test_limits_are_met_where_the_loss_alone_would_exceed_them(small, tmp_path):
+    small.write_text(SMALL.replace("sar = 0.01", "") + "[limits]\nsar = 0.6\nrounds = 3\n")
+    result = run_experiment(read_experiment(small), tmp_path / "run")
+    assert result["steps"] == 36
+    assert 0.5 < result["sar"] < 0.605
+    assert result["sar_limit"] == 0.6
+
+
+def test_sparse_phantoms_are_tested_on_the_phantom_that_is_named():
+    tables = {"phantom": {"name": "sparse", "test": "brain", "samples": 2}}
+    problem = problem_of(experiment_from(changed(**tables), "file"))
+    assert problem.still is None
+    assert torch.equal(problem.shown().image, problem.imaged("brain").image)
+    values = dict(problem.scheme.values)
+    halved = values | {"flip_angle": values["flip_angle"] / 2}
+    first, second, again = (problem.loss(halved, 0, torch.Generator().manual_seed(seed)) for seed in (1, 2, 1))
+    assert float(first.total) == float(again.total) != float(second.total)
+
+
 def test_the_target_itself_has_no_error():
     problem = problem_of(experiment_from(changed(), "file"))
     found = problem.loss(dict(problem.scheme.values), 0, torch.Generator())
@@ -136,7 +155,8 @@ def test_gradients_are_those_of_differences(sequence):
     tables = {
         "sequence": {"kind": sequence, "matrix": 8}, "phantom": {"name": "shepp-logan"},
         "learn": {"free": free[sequence]},
-        "loss": {"l1": 0.1, "kspace": 0.3, "sar": 0.1, "smoothness": 0.1, "coverage": 0.2, "gradients": 1e-3},
+        "loss": {"l1": 0.1, "kspace": 0.3, "sar": 0.1, "smoothness": 0.1, "coverage": 0.2, "gradients": 1e-3,
+                 "pns": 0.1},
         "target": {"method": "cg", "iterations": 4},
     }  # fmt: skip
     problem = problem_of(experiment_from(tables, "file"))

@@ -74,9 +74,10 @@ def test_constraints_are_met_where_the_minimum_lies_beyond_them(tmp_path):
         return torch.stack((x + y - 1, x - 5))
 
     parameters = {"x": Parameter(torch.zeros(2))}
-    settings = {"method": "lbfgs", "steps": 15, "rate": 1.0, "rounds": 8, "checkpoint": tmp_path}
+    settings = {"method": "lbfgs", "steps": 15, "rate": 1.0, "rounds": 8, "checkpoint": tmp_path / "state.pt"}
     learnt, found = optimise_under(loss, constraints, parameters, **settings)
     assert learnt.values["x"].tolist() == pytest.approx([1.0, 0.0], abs=1e-4)
     assert float(found[0]) == pytest.approx(0, abs=1e-4)
     again, _ = optimise_under(loss, constraints, parameters, **settings)
     assert torch.equal(again.values["x"], learnt.values["x"])
+    assert learnt.step == len(learnt.history) == 120
