@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ def silent(done: int, total: int, what: str) -> None:
 def bar(stream: TextIO = sys.stderr, width: int = 30) -> Progress:
     """Return a `Progress` that draws one self-updating line, on a terminal only.
 
+    What a job says after a colon may change from call to call, such as its loss.
+
     Parameters
     ----------
     stream
@@ -29,13 +32,15 @@ def bar(stream: TextIO = sys.stderr, width: int = 30) -> Progress:
     started: dict[str, float] = {}
 
     def draw(done: int, total: int, what: str) -> None:
-        began = started.setdefault(what, time.monotonic())
+        job, _, told = what.partition(": ")
+        began = started.setdefault(job, time.monotonic())
         filled = width * done // max(total, 1)
         left = (time.monotonic() - began) * (total - done) / done if done else 0.0
-        end = "\n" if done >= total else ""
-        stream.write(f"\r{what:<28} {'█' * filled}{'·' * (width - filled)} {done}/{total} {left:4.0f} s left {end}")
+        line = f"{job:<28} {'█' * filled}{'·' * (width - filled)} {done}/{total} {left:4.0f} s left {told}"
+        room = shutil.get_terminal_size().columns - 1
+        stream.write(f"\r{line[:room]:<{room}}" + "\n" * (done >= total))
         stream.flush()
-        if end:
-            del started[what]
+        if done >= total:
+            del started[job]
 
     return draw
