@@ -60,7 +60,7 @@ def test_uniform_liquid_and_warnings(capsys, tmp_path):
     assert cli.main(command(tmp_path, config=config)) == 0
     output = capsys.readouterr()
     assert "warning: what is left of the curve of the solid is no noise" in output.err
-    assert not (tmp_path / "out" / "figures" / "polarisation.png").exists()
+    assert (tmp_path / "out" / "figures" / "polarisation.png").exists()
 
 
 def lines(change) -> str:

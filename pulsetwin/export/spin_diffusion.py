@@ -20,8 +20,10 @@ from pulsetwin.export.report import render, table_html
 from pulsetwin.progress import Progress, silent
 from pulsetwin.recon.spin_diffusion.curves import Curves
 from pulsetwin.recon.spin_diffusion.fit import STARTS, RadiusFit
+from pulsetwin.recon.spin_diffusion.model import surface_polarisation
 from pulsetwin.sim.spin_diffusion.finite_volumes import profile
 from pulsetwin.sim.spin_diffusion.layers import refined
+from pulsetwin.sim.spin_diffusion.uniform_liquid import solid_profile
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,11 +91,11 @@ def write_fit(
 
 
 def planned_figures(curves: Curves, found: RadiusFit) -> list[Planned]:
-    """Return what is to be drawn; P(r, t) only where polarisation diffuses in the liquid, too."""
-    plans: list[Planned] = [("fit", "Fit", _FIT, lambda: draw_fit(curves, found))]
-    if found.particle.boundary == "diffusion":
-        plans.append(("polarisation", "Polarisation", _PROFILE, lambda: draw_profile(curves, found)))
-    return plans
+    """Return what is to be drawn."""
+    return [
+        ("fit", "Fit", _FIT, lambda: draw_fit(curves, found)),
+        ("polarisation", "Polarisation", _PROFILE, lambda: draw_profile(curves, found)),
+    ]
 
 
 def draw_fit(curves: Curves, found: RadiusFit) -> Figure:
@@ -118,19 +120,35 @@ def draw_profile(curves: Curves, found: RadiusFit) -> Figure:
     """Draw P(r) at six times spread over the measured ones."""
     from matplotlib import colormaps
 
-    layers = found.particle.layers(found.radius)
     times = np.geomspace(curves.times[0], curves.times[-1], 6)
-    fine, _ = refined(layers, _CELLS, times)
-    middle = 0.5e9 * (fine.edges + np.concatenate(([0.0], fine.edges[:-1])))
+    places, polarisation, end = _polarisation(curves, found, times)
     figure = new_figure(8, 5)
     axes = figure.subplots()
     colours = colormaps["viridis"](np.linspace(0.9, 0, len(times)))
-    for time_, row, colour in zip(times, profile(fine, times).numpy().T, colours, strict=True):
-        axes.plot(middle, row, color=colour, label=f"{time_:.3g} s")
+    for time_, row, colour in zip(times, polarisation.T, colours, strict=True):
+        axes.plot(1e9 * places, row, color=colour, label=f"{time_:.3g} s")
     axes.axvspan(0, 1e9 * found.radius, color="0.94", zorder=0)
-    axes.set(xlim=(0, 1e9 * layers.edges[-1]), xlabel="r [nm]; the solid is shaded", ylabel="polarisation")
-    axes.legend(frameon=False)
+    axes.set(xlim=(0, 1e9 * end), xlabel="r [nm]; the solid is shaded", ylabel="polarisation")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def _polarisation(curves: Curves, found: RadiusFit, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return distances from the centre [m], the polarisation there ``[place, time]``, and where the liquid ends [m].
+
+    A uniform liquid has no size: it is shown for a tenth of the radius.
+    """
+    if found.particle.boundary == "uniform":
+        inside = np.linspace(0, 1, 2 * _CELLS)
+        known = asdict(found.particle.solid) | {"radius": found.radius}
+        surface = surface_polarisation(curves)
+        within = solid_profile(found.particle.shape, known, surface, times, inside)
+        beside = np.interp(times, *surface)
+        places = found.radius * np.append(inside, [1.0, 1.1])
+        return places, np.vstack((within, beside, beside)), places[-1]
+    fine, _ = refined(found.particle.layers(found.radius), _CELLS, times)
+    places = 0.5 * (fine.edges + np.concatenate(([0.0], fine.edges[:-1])))
+    return places, profile(fine, times).numpy(), fine.edges[-1]
 
 
 def fit_facts(found: RadiusFit) -> dict[str, Any]:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from pulsetwin.errors import ProtocolError
+from pulsetwin.sim.spin_diffusion.finite_volumes import profile
 from pulsetwin.sim.spin_diffusion.laplace import build_up
-from pulsetwin.sim.spin_diffusion.layers import Layers
-from pulsetwin.sim.spin_diffusion.uniform_liquid import uniform_liquid
+from pulsetwin.sim.spin_diffusion.layers import SHAPES, Layers, refined
+from pulsetwin.sim.spin_diffusion.uniform_liquid import solid_profile, uniform_liquid
 
 SOLID = {"radius": 25e-9, "diffusion": 1e-15, "t1": 3.0, "polarisation": 2.0}
 
@@ -25,6 +26,22 @@ def test_a_stirred_liquid_is_uniform(shape, radius):
     found = uniform_liquid(shape, SOLID | {"radius": radius}, (knots, surface), times)
     truth = build_up(layers, times)[0]
     assert np.abs(found - truth).max() < 3e-4 * truth.max()
+
+
+@pytest.mark.parametrize("shape", ["sphere", "cylinder", "slab"])
+def test_the_profile_is_that_beside_a_stirred_liquid(shape):
+    numbers = (np.ones(2), np.array([1e-15, 1e-11]), np.array([3.0, 0.5]), np.array([2.0, 100.0]))
+    layers = Layers(shape, 25e-9 * np.array([1.0, 1.8]), *numbers)
+    times, knots = np.geomspace(0.01, 10, 6), np.concatenate(([0.0], np.geomspace(1e-4, 10, 1500)))
+    fine, group = refined(layers, 400, times)
+    truth = profile(fine, times).numpy()[group == 0]
+    edges = np.concatenate(([0.0], fine.edges[group == 0])) / 25e-9
+    places = 0.5 * (edges[1:] + edges[:-1])
+    found = solid_profile(shape, SOLID, (knots, build_up(layers, knots)[1]), times, places)
+    assert np.abs(found - truth).max() < 1e-3 * truth.max()
+    power = SHAPES[shape] + 1
+    mean = (found * np.diff(edges**power)[:, None]).sum(0)
+    assert np.allclose(mean, uniform_liquid(shape, SOLID, (knots, build_up(layers, knots)[1]), times), rtol=1e-3)
 
 
 def test_constant_surface_has_its_series():

@@ -56,9 +56,14 @@ def model(
     return curves
 
 
+def surface_polarisation(measured: Curves) -> tuple[np.ndarray, np.ndarray]:
+    """Return times from 0 [s] and the liquid's polarisation there, which a uniform liquid has at the surface."""
+    knots, place = np.unique(np.append(0.0, measured.times), return_inverse=True)
+    return knots, np.bincount(place, np.append(0.0, measured.liquid)) / np.bincount(place)
+
+
 def _uniform(particle: Particle, radius: float, names: Sequence[str], times: np.ndarray, surface: Curves) -> Model:
-    knots, place = np.unique(np.append(0.0, surface.times), return_inverse=True)
-    z = np.bincount(place, np.append(0.0, surface.liquid)) / np.bincount(place)
+    held = surface_polarisation(surface)
     solid = particle.solid
     base = {
         "radius": radius, "diffusion": solid.diffusion, "t1": solid.t1, "polarisation": solid.polarisation,
@@ -69,7 +74,7 @@ def _uniform(particle: Particle, radius: float, names: Sequence[str], times: np.
         values = {name: np.full(steps[:, 0].shape, value, complex) for name, value in base.items()}
         for number, name in enumerate(names):
             values[name.removeprefix("solid.")] *= np.exp(steps[:, number])
-        found = uniform_liquid(particle.shape, values, (knots, z), times)
+        found = uniform_liquid(particle.shape, values, held, times)
         return found[0].real, found.imag / _STEP
 
     return curves

@@ -1,7 +1,8 @@
 """Build-up of a solid in a liquid that is polarised alike everywhere: the assumption of the poster, and its bias.
 
 The surface of the solid then has the measured mean polarisation z of the liquid. In truth the liquid beside the solid,
-which gives to it, is polarised less. With the roots x of each shape the mean over the solid is ``sum b q(t)`` of
+which gives to it, is polarised less. With the roots x of each shape and its modes f, which are 0 at the surface and add
+up to 1 within, the polarisation is ``sum f(r) q(t)``, and its mean ``sum b q(t)``, of
 
     dq/dt = l (z - q) + (P0 - q) / T1,    l = D (x / R)^2,    sum b = 1.
 """
@@ -9,7 +10,7 @@ which gives to it, is polarised less. With the roots x of each shape the mean ov
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import jn_zeros
+from scipy.special import j0, j1, jn_zeros
 
 from pulsetwin.errors import ProtocolError
 from pulsetwin.sim.spin_diffusion.layers import SHAPES
@@ -38,23 +39,65 @@ def uniform_liquid(
     times
         [s], not negative, ``[time]``.
     """
+    _, weights = _modes(shape)
+    followed, z = _followed(shape, solid, surface, times)
+    return np.stack([(q * weights).sum(-1) + (1 - weights.sum()) * now for q, now in zip(followed, z, strict=True)], -1)
+
+
+def solid_profile(
+    shape: str, solid: dict[str, float], surface: tuple[np.ndarray, np.ndarray], times: np.ndarray, places: np.ndarray
+) -> np.ndarray:
+    """Return the polarisation within the solid, ``[place, time]``.
+
+    Parameters
+    ----------
+    shape, solid, surface, times
+        As for `uniform_liquid`.
+    places
+        Distances from the centre, in radii, 0 to 1, ``[place]``.
+    """
+    modes = _shapes_of_modes(shape, places)
+    followed, z = _followed(shape, solid, surface, times)
+    return np.stack([now + modes @ (q - now) for q, now in zip(followed, z, strict=True)], -1)
+
+
+def _followed(
+    shape: str,
+    solid: dict[str, np.ndarray | float],
+    surface: tuple[np.ndarray, np.ndarray],
+    times: np.ndarray,
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return q of all modes ``[..., mode]`` at each time, and z then."""
     if surface[0][0] != 0 or (np.diff(surface[0]) <= 0).any() or times.max(initial=0) > surface[0][-1]:
         raise ProtocolError("the surface's polarisation must be known from 0 to the last time, at growing times")
-    roots, weights = _modes(shape)
+    roots, _ = _modes(shape)
     radius, diffusion, t1, p0 = (
         np.asarray(solid[name])[..., None] for name in ("radius", "diffusion", "t1", "polarisation")
     )
     exchange = diffusion * (roots / radius) ** 2
     rate = exchange + 1 / t1
     knots, z = _with_times(*surface, times)
-    state, means = np.zeros(np.broadcast_shapes(rate.shape, p0.shape), rate.dtype), []
+    state, states = np.zeros(np.broadcast_shapes(rate.shape, p0.shape), rate.dtype), []
     for number, width in enumerate(np.diff(knots, prepend=0)):
         start = z[max(number - 1, 0)]
         decay, one, ramp = _weights(rate * width)
         drive = exchange * start + p0 / t1
         state = decay * state + width * (one * drive + ramp * exchange * (z[number] - start))
-        means.append((state * weights).sum(-1) + (1 - weights.sum()) * z[number])
-    return np.stack(means, -1)[..., np.searchsorted(knots, times)]
+        states.append(state)
+    wanted = np.searchsorted(knots, times)
+    return [states[number] for number in wanted], z[wanted]
+
+
+def _shapes_of_modes(shape: str, places: np.ndarray) -> np.ndarray:
+    """Return f at places, in radii, ``[place, mode]``."""
+    roots, _ = _modes(shape)
+    at = places[:, None] * roots
+    turn = (-1.0) ** np.arange(len(roots))
+    if shape == "sphere":
+        return 2 * turn * np.sinc(at / np.pi)
+    if shape == "cylinder":
+        return 2 * j0(at) / (roots * j1(roots))
+    return 2 * turn * np.cos(at) / roots
 
 
 def _modes(shape: str) -> tuple[np.ndarray, np.ndarray]:
