@@ -133,6 +133,8 @@ def test_mistakes_are_told_in_one_line(scan, tmp_path, capsys):
     told("resample it to the grid", "images.nii.gz", "--t1", folder / "small.nii.gz")
     told("no folder with maps", "images.nii.gz", "--reference", folder / "nothing")
     told("uses no dictionary", "images.nii.gz", "--method", "voxelwise", "--dictionary", tmp_path / "d.h5")
+    told("parallel is of nbmf", "images.nii.gz", "--parallel")
+    told("tells no shares of M0", "images.nii.gz", "--method", "nbmf", "--parallel")
     (folder / "other.yaml").write_text(STUDY.replace("b0: 9.4", "b0: 3"), "utf-8")
     told("give the model of that field", "images.nii.gz", "--pools", folder / "other.yaml")
     assert not (tmp_path / "out").exists()

@@ -42,7 +42,8 @@ def map_cest(options: argparse.Namespace) -> int:
     timings: dict[str, float] = {}
     with timed(timings, "read"):
         images = _images(options.images)
-    mapped = _mapped(images, options, How(options.map_method, options.dictionary, options.threads), timings)
+    how = How(options.map_method, options.dictionary, options.threads, options.parallel)
+    mapped = _mapped(images, options, how, timings)
     if options.reference:
         mapped = _compared(mapped, Path(options.reference))
     return write_and_tell(options, mapped, inputs, timings)
@@ -85,6 +86,8 @@ def _mapped(images: Images, options: argparse.Namespace, how: How, timings: dict
     with timed(timings, "map"):
         maps = of_images(images, seq, study, known, how, mask=mask, progress=bar())
     settings = {"method": how.method, **study.measurement, "known": list(known)}
+    if how.parallel:
+        settings["parallel"] = True
     settings["grid"] = study.grid.facts() if study.grid else None
     return Mapped("CEST-MRF", maps, settings)
 
@@ -110,6 +113,9 @@ def add_cest(methods: Any) -> None:
     )
     cest.add_argument(
         "--dictionary", metavar="HDF5", help="file that keeps the dictionary: used, or made, or completed"
+    )
+    cest.add_argument(
+        "--parallel", action="store_true", help="of nbmf: learn from each image by what the one before it measured"
     )
     cest.add_argument("--reference", metavar="FOLDER", help="maps of the same names, to compare with in the report")
     cest.add_argument("--threads", type=int, default=1, metavar="N", help="threads, or processes that make a file (1)")

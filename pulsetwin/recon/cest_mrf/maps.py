@@ -44,22 +44,27 @@ class How:
         File that holds the dictionary, made if there is none; in memory if None.
     threads
         Of simulation and matching, or processes that make a file.
+    parallel
+        Whether `nbmf` learns from each measurement by what the one before it measured.
 
     Raises
     ------
     ProtocolError
-        If there is no such method, one that uses no dictionary is given a file, or there is no thread.
+        If there is no such method, it does not use a file or `parallel` that is given, or there is no thread.
     """
 
     method: str = "dictionary"
     dictionary: str | Path | None = None
     threads: int = 1
+    parallel: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ProtocolError(f"method = {self.method!r}: give one of {', '.join(METHODS)}")
         if self.dictionary and self.method != "dictionary":
             raise ProtocolError(f"{self.method} uses no dictionary: leave it out, or choose the method dictionary")
+        if self.parallel and self.method != "nbmf":
+            raise ProtocolError(f"parallel is of nbmf, the method is {self.method}: leave it out, or choose nbmf")
         if self.threads < 1:
             raise ProtocolError(f"threads = {self.threads}: give 1 or more")
 
@@ -182,7 +187,8 @@ def _estimated(
     free = {name: ends for name, ends in grid.bounds().items() if ends[0] < ends[1] and name not in given}
     if not free:
         raise ProtocolError("nothing is sought: the grid varies only what is given, give it more parameters")
-    return method(data, problem, free, given, threads=how.threads, progress=progress)
+    settings = {"parallel": True} if how.parallel else {}
+    return method(data, problem, free, given, **settings, threads=how.threads, progress=progress)
 
 
 def _found(estimate: Estimate, solutes: Mapping[str, Solute]) -> Found:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pulsetwin.errors import ProtocolError
 from pulsetwin.progress import Progress, silent
 from pulsetwin.recon.cest_mrf.problem import Bounds, Estimate, Known, Problem, check_sought, slopes
 from pulsetwin.recon.cest_mrf.reconstructor import (
@@ -27,6 +28,7 @@ from pulsetwin.recon.cest_mrf.reconstructor import (
     new_reconstructor,
 )
 from pulsetwin.recon.cest_mrf.training import Learner, Training, noise_of, with_noise
+from pulsetwin.sim.bloch_mcconnell.restarts import restarted
 
 USUAL = Training(steps=600, batch=512)
 """From random weights."""
@@ -43,6 +45,7 @@ def nbmf(
     *,
     training: Training | None = None,
     reconstructor: Reconstructor | None = None,
+    parallel: bool = False,
     threads: int = 1,
     progress: Progress = silent,
 ) -> Estimate:
@@ -50,7 +53,7 @@ def nbmf(
 
     Parameters
     ----------
-    data, problem, free, given, threads, progress
+    data, problem, free, given, parallel, threads, progress
         As of `learn`.
     training
         How the network is trained on these data; if None, as `USUAL`, or not at all where there is a `reconstructor`.
@@ -62,13 +65,16 @@ def nbmf(
     MismatchError
         If the reconstructor was trained for another measurement, other bounds or other known parameters.
     ProtocolError, ShapeError
-        As of `check_sought`, or if voxels are too few to tell their noise.
+        As of `check_sought`, or if voxels are too few to tell their noise, or if `parallel` is not defined, see
+        `restarts.restarted`.
     """
     if reconstructor is None or training is not None:
         reconstructor = learn(
-            data, problem, free, given, training=training or USUAL, reconstructor=reconstructor, threads=threads,
-            progress=progress,
+            data, problem, free, given, training=training or USUAL, reconstructor=reconstructor, parallel=parallel,
+            threads=threads, progress=progress,
         )  # fmt: skip
+    elif parallel:
+        raise ProtocolError("parallel is how a network is trained, but this one is used as it is: leave it out")
     else:
         check_purpose(reconstructor, problem, free, given)
     return estimated(reconstructor, data, problem, given, threads=threads, progress=progress)
@@ -82,6 +88,7 @@ def learn(
     *,
     training: Training = USUAL,
     reconstructor: Reconstructor | None = None,
+    parallel: bool = False,
     threads: int = 1,
     progress: Progress = silent,
 ) -> Reconstructor:
@@ -104,6 +111,8 @@ def learn(
         How; a step is a batch that is played.
     reconstructor
         Where to begin (fine-tuning); it is left as it is.
+    parallel
+        Whether in training each measurement is played from what the one before it measured, see `restarts`.
     threads
         Of the simulation.
     progress
@@ -117,6 +126,7 @@ def learn(
     check_sought(data, free, given)
     reconstructor = _begun(data, problem, free, given, training.seed, reconstructor)
     given = {name: given[name] for name in reconstructor.given}
+    played = _restarted(problem) if parallel else problem
     seen, measured = features(data, given), torch.from_numpy(np.asarray(data, np.float64))
     known = np.column_stack([np.empty((len(data), 0)), *given.values()])
     noise = noise_of(data) if training.noise is None else training.noise
@@ -128,7 +138,8 @@ def learn(
         for update in range(_UPDATES):
             told = reconstructor.tell(with_noise(seen[rows], data.shape[1], noise, generator))
             if update == 0:
-                tangent = _tangent(problem, names, told, known[rows.numpy()], threads)
+                shares = data[rows.numpy()] if parallel else None
+                tangent = _tangent(played, names, told, known[rows.numpy()], shares, threads)
             learner.step((_along(tangent, told) - measured[rows]).square().sum(1).mean().log())
         progress(step + 1, training.steps, "training")
     return reconstructor
@@ -144,13 +155,24 @@ def _begun(
     return replace(other, module=copy.deepcopy(other.module))
 
 
+def _restarted(problem: Problem) -> Problem:
+    """Return the problem whose measurements are played each from the one before it."""
+    if problem.normalisation != "first":
+        raise ProtocolError(f"parallel: normalisation = {problem.normalisation!r} tells no shares of M0: begin the "
+                            "schedule with M0, and give normalisation: first")  # fmt: skip
+    return replace(problem, program=restarted(problem.program))
+
+
 def _tangent(
-    problem: Problem, names: list[str], told: Tensor, known: np.ndarray, threads: int
+    problem: Problem, names: list[str], told: Tensor, known: np.ndarray, shares: np.ndarray | None, threads: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return parameters ``[voxel, free]``, their signals ``[voxel, measurement]`` and derivatives ``[..., free]``."""
+    """Return parameters ``[voxel, free]``, their signals ``[voxel, measurement]`` and derivatives ``[..., free]``.
+
+    `shares` are those of programs that begin anew, as of `slopes`.
+    """
     at = told.detach()
     table = np.column_stack((at.numpy(), known))
-    signals, derivatives = slopes(problem, names, table, names[: at.shape[1]], threads)
+    signals, derivatives = slopes(problem, names, table, names[: at.shape[1]], threads, shares=shares)
     return at, torch.from_numpy(signals), torch.from_numpy(derivatives)
 
 

@@ -140,9 +140,12 @@ def predicted(problem: Problem, names: Sequence[str], table: np.ndarray, threads
 
 
 def slopes(
-    problem: Problem, names: Sequence[str], table: np.ndarray, wanted: Sequence[str], threads: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
+    problem: Problem, names: Sequence[str], table: np.ndarray, wanted: Sequence[str], threads: int = 1, *,
+    shares: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return what `predicted` does, and its exact derivatives by the parameters `wanted`.
+
+    With `shares`, ``[entry, measurement]``, of programs that begin anew, see `play_entries`.
 
     Returns
     -------
@@ -150,7 +153,7 @@ def slopes(
         ``[entry, measurement]`` and ``[entry, measurement, wanted]``, float64.
     """
     signal, slope = differentiate_entries(
-        problem.program, problem.model, names, table, wanted, observe=problem.observe, threads=threads
+        problem.program, problem.model, names, table, wanted, observe=problem.observe, shares=shares, threads=threads
     )
     if problem.observe != "z":
         size = np.abs(signal)

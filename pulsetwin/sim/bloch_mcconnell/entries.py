@@ -24,8 +24,9 @@ _PART = 1024
 
 
 def play_entries(
-    program: Program, model: PoolModel, names: Sequence[str], table: Array, *, observe: str = "z", threads: int = 1
-) -> Array:
+    program: Program, model: PoolModel, names: Sequence[str], table: Array, *, observe: str = "z",
+    shares: Array | None = None, threads: int = 1,
+) -> Array:  # fmt: skip
     """Return the signals for a table of parameters.
 
     Parameters
@@ -40,6 +41,9 @@ def play_entries(
         Values, ``[entry, parameter]``.
     observe
         ``z``, or ``transverse`` for ``x + i y``.
+    shares
+        Of the initial magnetisation, with which it begins anew after each record where the program does so,
+        ``[entry, record]``; 1 if None.
     threads
         Number of them.
 
@@ -53,14 +57,14 @@ def play_entries(
     ProtocolError
         If a parameter or what is observed is unknown, a value is not finite, or a relaxation time not above 0.
     ShapeError
-        If the table has not a column for each name.
+        If the table has not a column for each name, or there is not a share for each record.
     """
-    return _in_parts(program, model, names, table, (), observe, threads)[..., 0]
+    return _in_parts(program, model, names, table, (), observe, shares, threads)[..., 0]
 
 
 def differentiate_entries(
     program: Program, model: PoolModel, names: Sequence[str], table: Array, wanted: Sequence[str], *,
-    observe: str = "z", threads: int = 1,
+    observe: str = "z", shares: Array | None = None, threads: int = 1,
 ) -> tuple[Array, Array]:  # fmt: skip
     """Return the signals for a table of parameters, and their exact derivatives with respect to those `wanted`.
 
@@ -71,28 +75,34 @@ def differentiate_entries(
     tuple of ndarray
         ``[entry, record]`` and ``[entry, record, wanted]``, float64 or complex128.
     """
-    both = _in_parts(program, model, names, table, wanted, observe, threads)
+    both = _in_parts(program, model, names, table, wanted, observe, shares, threads)
     return both[..., 0], both[..., 1:]
 
 
 def _in_parts(
     program: Program, model: PoolModel, names: Sequence[str], table: Array, wanted: Sequence[str], observe: str,
-    threads: int,
+    shares: Array | None, threads: int,
 ) -> Array:  # fmt: skip
     """Return signals and derivatives, ``[entry, record, 1 + wanted]``."""
     own = dict(model.parameters())
     number = {name: at for at, name in enumerate(own)}
     table = _checked(own, names, table, wanted, observe)
+    begins = np.ones((len(table), program.records)) if shares is None else np.asarray(shares, np.float64)
+    if begins.shape != (len(table), program.records):
+        raise ShapeError(
+            f"shares {begins.shape}: give one for each of {len(table)} entries and {program.records} records"
+        )
     kinds, kind = np.unique(program.frequency, return_inverse=True)
     steps = np.stack((program.frequency, program.amplitude, program.duration, program.turn, kind), 1)
     plan = schedule(program)
     columns, derivatives = ([number[name] for name in chosen] for chosen in (names, wanted))
 
     def part(first: int) -> Array:
-        given = table[first : first + _PART]
+        some = slice(first, first + _PART)
+        given = table[some]
         values = np.tile(np.array(list(own.values())), (len(given), 1))
         values[:, columns] = given
-        return _play(plan, steps, kinds, program, model, values, np.array(derivatives, np.int64), observe)
+        return _play(plan, steps, kinds, program, model, values, np.array(derivatives, np.int64), begins[some], observe)
 
     with ThreadPoolExecutor(threads) as pool:
         pieces = list(pool.map(part, range(0, len(table), _PART)))
@@ -124,19 +134,21 @@ def _checked(
 
 def _play(
     plan: tuple[Array, Array, int], steps: Array, kinds: Array, program: Program, model: PoolModel, values: Array,
-    wanted: Array, observe: str,
+    wanted: Array, shares: Array, observe: str,
 ) -> Array:  # fmt: skip
     """Return signals and derivatives of entries with `values` of all parameters, ``[entry, parameter]``."""
     count = len(values)
     groups = -(-count // LANES)
-    padded = np.concatenate((values, np.repeat(values[-1:], groups * LANES - count, 0)))
+    padded, begins = (
+        np.concatenate((part, np.repeat(part[-1:], groups * LANES - count, 0))) for part in (values, shares)
+    )
     ppm = 1e-6 * model.gamma * model.b0 * (1 if program.mode == "physical" else -1)
     absorbed = _absorbed(model, padded, kinds, ppm, program.mode)
     out = np.zeros((groups, program.records, 3, 1 + len(wanted), LANES))
     code, turns, slots = plan
     play_lanes(
         code, turns, steps, program.chain, program.dephasing, slots, 1 + len(model.free), len(model.semisolid), ppm,
-        model.scale, _lanes(padded), _lanes(absorbed), wanted, out,
+        model.scale, _lanes(padded), _lanes(absorbed), wanted, _lanes(begins), out,
     )  # fmt: skip
     x, y, z = out.transpose(2, 0, 4, 1, 3).reshape(3, groups * LANES, program.records, -1)[:, :count]
     return z if observe == "z" else (x + 1j * y) * np.exp(1j * program.record_turn)[:, None]

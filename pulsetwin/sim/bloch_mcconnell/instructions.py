@@ -12,8 +12,8 @@ from pulsetwin.sim.bloch_mcconnell.program import CRUSH, DEPHASE, RECORD, RESET,
 def schedule(program: Program) -> tuple[Array, Array, int]:
     """Return instructions, int64 ``[instruction, 4]``, the turn of each [rad], and the number of slots for maps.
 
-    An instruction is an operation; the slot of the map it makes or applies, or the number of its record or dephasing;
-    and what it is made of: a chain, or the slots of two maps.
+    An instruction is an operation; the slot of the map it makes or applies, or the number of its record, of the record
+    before it begins anew, or of its dephasing; and what it is made of: a chain, or the slots of two maps.
     """
     orders: list[tuple[int, int, int, int, float]] = []
     made: set[int] = set()
@@ -22,8 +22,10 @@ def schedule(program: Program) -> tuple[Array, Array, int]:
         if number == RECORD:
             orders.append((kernel.RECORD, records, 0, 0, 0.0))
             records += 1
-        elif number in (RESET, CRUSH):
-            orders.append((kernel.RESET if number == RESET else kernel.CRUSH, 0, 0, 0, 0.0))
+        elif number == RESET:
+            orders.append((kernel.RESET, records - 1, 0, 0, 0.0))
+        elif number == CRUSH:
+            orders.append((kernel.CRUSH, 0, 0, 0, 0.0))
         elif number <= DEPHASE:
             orders.append((kernel.DEPHASE, DEPHASE - number, 0, 0, 0.0))
         else:
@@ -65,7 +67,7 @@ def _placed(orders: list[tuple[int, int, int, int, float]]) -> tuple[Array, Arra
             most = max(most, slot[made] + 1)
         if operation == kernel.PRODUCT:
             first, second = slot[first], slot[second]
-        kept = operation in (kernel.RECORD, kernel.DEPHASE)
+        kept = operation in (kernel.RECORD, kernel.RESET, kernel.DEPHASE)
         code[at] = operation, made if kept else slot.get(made, 0), first, second
         free += [slot.pop(number) for number in set(_maps(order)) if used[number] == at]
     return code, np.array([order[4] for order in orders]), most

@@ -23,7 +23,7 @@ _STEP = 1e-30
 
 @numba.njit(**JIT)
 def play_lanes(
-    code, turns, steps, chain, dephasing, slots, pools, semisolid, ppm, scale, values, absorbed, wanted, out
+    code, turns, steps, chain, dephasing, slots, pools, semisolid, ppm, scale, values, absorbed, wanted, shares, out
 ):
     """Play instructions for groups of entries.
 
@@ -54,6 +54,8 @@ def play_lanes(
         T2 [s], float64 ``[group, semisolid, frequency, 3, LANES]``.
     wanted
         Numbers of the parameters to differentiate with respect to, int64 ``[derivative]``.
+    shares
+        Of the initial magnetisation, with which it begins anew after each record, float64 ``[group, record, LANES]``.
     out
         x, y, z of water at each record and their derivatives, float64 ``[group, record, 3, 1 + derivative, LANES]``.
     """
@@ -91,7 +93,15 @@ def play_lanes(
             elif operation == RECORD:
                 _record(out[group, slot], now, pools)
             else:
-                now[:] = initial
+                _begin_anew(now, initial, shares[group, slot])
+
+
+@numba.njit(**INNER)
+def _begin_anew(now, initial, share):
+    """Set the magnetisation of all isochromats to a share of the initial one; its last component is always 1."""
+    now[:] = initial
+    for at in range(0, now.shape[2] - LANES, LANES):
+        now[:, :, at : at + LANES] *= share
 
 
 @numba.njit(**INNER)

@@ -7,12 +7,15 @@ import pytest
 
 from pulsetwin.errors import MismatchError, ProtocolError
 from pulsetwin.recon.cest_mrf.nbmf import FURTHER, learn, nbmf
-from pulsetwin.recon.cest_mrf.problem import normalised
+from pulsetwin.recon.cest_mrf.problem import Problem, normalised, predicted
 from pulsetwin.recon.cest_mrf.reconstructor import told_values
 from pulsetwin.recon.cest_mrf.training import Training
 from pulsetwin.recon.cest_mrf.voxelwise import voxelwise
+from pulsetwin.sim.bloch_mcconnell.compile_seq import compile_seq
+from pulsetwin.sim.bloch_mcconnell.pool_model import Pool, PoolModel
 from tests.recon.cest_mrf.fit_cases import DATA, MM, NAMES, larginine
 from tests.recon.cest_mrf.network_cases import FREE, scan
+from tests.sim.bloch_mcconnell.protocols import spin_lock_protocol
 
 pytestmark = pytest.mark.slow  # each trains a network
 
@@ -98,6 +101,26 @@ def test_real_scan_of_larginine_leaves_less_than_its_dictionary_and_agrees_in_ex
     assert found.values[NAMES[0]].mean() == pytest.approx(50 * MM, rel=0.08)
 
 
+def test_in_parallel_it_finds_what_it_finds_in_sequence(tmp_path):
+    rng = np.random.default_rng(2)
+    model = PoolModel(1.3, 0.08, (Pool("mt", 0.1, 40.0, 0.0, 1.3, 4e-5),), 2.8936, reset=False)
+    schedule = {
+        "b1": (0.0, *(1e-6 * rng.uniform(0.5, 4, 12).round(2))), "offset": (14.0, *rng.uniform(6, 14, 12).round(1))
+    }  # fmt: skip
+    program = compile_seq(spin_lock_protocol(tmp_path / "mt.seq", shots=4, **schedule), model, spoiled=True)
+    problem = Problem(program, model, "transverse", "first")
+    free, truth = {"mt.fraction": (0.0, 0.3)}, {"mt.fraction": rng.uniform(0.05, 0.2, 600)}
+    given = {"t1": rng.uniform(0.8, 1.5, 600)}
+    data = predicted(problem, ("mt.fraction", "t1"), np.column_stack((truth["mt.fraction"], given["t1"])))
+    data = normalised(data + 1e-3 * rng.standard_normal(data.shape), "first")
+    how = {"training": Training(steps=60, batch=128, noise=1e-3)}
+    found, other = (nbmf(data, problem, free, given, parallel=parallel, **how) for parallel in (False, True))
+    assert np.any(found.values["mt.fraction"] != other.values["mt.fraction"])
+    for one in (found, other):
+        assert error(one.values, truth)["mt.fraction"] < 0.02
+    assert other.misfit.mean() < 1.1 * found.misfit.mean()
+
+
 def test_mistakes_are_named():
     data, given, _ = scan(40)
     name, ends = NAMES[0], FREE[NAMES[0]]
@@ -109,3 +132,12 @@ def test_mistakes_are_named():
     ):
         with pytest.raises(ProtocolError, match=told):
             nbmf(values, larginine(), free, given)
+    for normalisation, told in (("l2", "tells no shares of M0"), ("first", "is not M0")):
+        with pytest.raises(ProtocolError, match=told):
+            nbmf(data, larginine(normalisation), FREE, given, parallel=True, training=Training(1, 8, noise=0.0))
+
+
+def test_parallel_is_of_training(first):
+    network, data, given, _ = first
+    with pytest.raises(ProtocolError, match="leave it out"):
+        nbmf(data, larginine(), FREE, given, reconstructor=network, parallel=True)
