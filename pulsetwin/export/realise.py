@@ -33,6 +33,7 @@ _USES = ("excitation", "refocusing")
 _NO_PULSE = 1e-6  # flip angle [rad] below which nothing is played
 _EXCITATION = math.radians(90.01)  # up to which readers take a pulse for an excitation
 _LONGEST_LOBE = 2e-3  # of lobes that have more time than they need [s]
+_ROUNDING = 1e-12  # by which the sum of a lobe's ramps and top may exceed its duration [s]
 _NO_MOMENT = 1e-6  # [1/m], below which no gradient is played
 
 
@@ -220,7 +221,7 @@ def _add(
         time = whole(gaps.time[number], scanner.block_raster) + max(-spare[name], 0.0)
         length = min(max(gaps.needed[number], _LONGEST_LOBE), time)
         pairs = zip(AXES, gaps.moments[number], strict=True)
-        lobes = [lobe(axis, float(area), length, scanner) for axis, area in pairs if abs(area) > _NO_MOMENT]
+        lobes = [lobe(axis, float(area), length + _ROUNDING, scanner) for axis, area in pairs if abs(area) > _NO_MOMENT]
         if lobes:
             sequence.add_block(*lobes, pp.make_delay(length))
         pause(sequence, time - length * bool(lobes))
