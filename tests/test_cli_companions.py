@@ -139,8 +139,8 @@ def test_wrong_input_is_refused(capsys, tmp_path, sequences):
         cli.main(["map", "zspec", images, *seq, "--asymmetry", "4..3", *end])
 
 
-def test_raw_data_of_a_wasabi_become_maps(tmp_path):
-    """The twin's WASABI of one voxel in a field that is off by 40 Hz, through TWIX: one command."""
+def scanned(tmp_path: Path, name: str, *settings: str) -> tuple[Path, tuple[np.ndarray, ...]]:
+    """Return the folder of a twin's scan of one voxel in a field that is off by 40 Hz, through TWIX, and its place."""
     from pulsetwin.export.twix import write as write_twix
     from pulsetwin.scanner import Scanner
     from pulsetwin.sim.acquire import acquire
@@ -148,12 +148,25 @@ def test_raw_data_of_a_wasabi_become_maps(tmp_path):
     from pulsetwin.sim.phantoms import single_voxel
 
     seq, out = str(tmp_path / "w.seq"), tmp_path / "out"
-    settings = ["matrix=2,2,1", "fov=20mm,20mm,5mm", "recovery=3s", "m0_recovery=5s", "noise_samples=0", OFFSETS]
-    assert cli.main(["design", "wasabi", *(part for one in settings for part in ("--set", one)), "-o", seq]) == 0
+    every = ["matrix=2,2,1", "fov=20mm,20mm,5mm", "noise_samples=0", *settings]
+    assert cli.main(["design", name, *(part for one in every for part in ("--set", one)), "-o", seq]) == 0
     phantom = single_voxel(Tissue(1.0, 0.8, 0.08), (0.01, 0.01, 0.005), b0=40.0, b1=0.9)
     write_twix(acquire(seq, phantom, Scanner.preset("siemens-prisma"), tol=1e-2), tmp_path / "w.dat")
     assert cli.main(["recon", str(tmp_path / "w.dat"), "--seq", seq, "-o", str(out)]) == 0
-    brightest = np.nonzero(np.abs(values_of(out / "images.nii.gz")[0]) == values_of(out / "images.nii.gz")[0].max())
+    first = values_of(out / "images.nii.gz")[0]
+    return out, np.nonzero(first == first.max())
+
+
+def test_raw_data_of_a_saturation_recovery_become_maps(tmp_path):
+    out, brightest = scanned(tmp_path, "saturation_recovery", "recovery_times=4,2,1,0.6,0.3,0.15")
+    assert values_of(out / "maps/T1.nii.gz")[brightest].item() == pytest.approx(0.8, rel=0.05)
+    assert values_of(out / "maps/recovered.nii.gz")[brightest].item() == pytest.approx(1, abs=0.05)
+    assert json.loads((out / "summary.json").read_text())["maps"]["method"] == "T1"
+
+
+def test_raw_data_of_a_wasabi_become_maps(tmp_path):
+    out, brightest = scanned(tmp_path, "wasabi", "recovery=3s", "m0_recovery=5s", OFFSETS)
+    seq = str(tmp_path / "w.seq")
     assert values_of(out / "maps/B0.nii.gz")[brightest].item() == pytest.approx(40, abs=3)
     assert values_of(out / "maps/B1.nii.gz")[brightest].item() == pytest.approx(0.9, abs=0.02)
     assert json.loads((out / "summary.json").read_text())["maps"]["method"] == "WASABI"

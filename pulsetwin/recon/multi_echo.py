@@ -40,7 +40,7 @@ def map_t2(
     Raises
     ------
     ProtocolError
-        If the `.seq` does not state the times, or no voxel can be mapped.
+        If the `.seq` does not state the times, or not in s, or no voxel can be mapped.
     ShapeError
         If there are not as many images as times, or too few of them.
     """

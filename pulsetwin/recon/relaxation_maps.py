@@ -14,6 +14,7 @@ from pulsetwin.recon.voxels import Voxels
 from pulsetwin.volume import Maps
 
 _NARROW = 1e-3  # relative distance from an end of the range within which a value counts as at the end
+_LATEST = 20.0  # s, after which nothing recovers or echoes: a longer time is in ms
 _UNKNOWN = 1.0  # relative deviation from which a time is not known
 
 
@@ -23,7 +24,7 @@ def stated_times(definitions: Mapping[str, Any], name: str, count: int, what: st
     Raises
     ------
     ProtocolError
-        If it is missing, or states no times that are finite.
+        If it is missing, or states no times that are finite, or such that would be in ms.
     ShapeError
         If there are not as many images.
     """
@@ -33,6 +34,9 @@ def stated_times(definitions: Mapping[str, Any], name: str, count: int, what: st
                             "the .seq of the images")  # fmt: skip
     if len(times) != count:
         raise ShapeError(f"{what}: there are {count} images, but the .seq has {len(times)} times {name}: give all")
+    middle = float(np.median(times))
+    if middle > _LATEST:
+        raise ProtocolError(f"{what}: {name} is about {middle:.4g}, which would be s: give it in s, not in ms")
     return times
 
 

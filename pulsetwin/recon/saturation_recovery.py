@@ -37,7 +37,7 @@ def map_t1(images: Images, definitions: Mapping[str, Any], progress: Progress = 
     Raises
     ------
     ProtocolError
-        If the `.seq` does not state the times, or no voxel can be mapped.
+        If the `.seq` does not state the times, or not in s, or no voxel can be mapped.
     ShapeError
         If there are not as many images as times, or fewer than four times.
     """

@@ -78,6 +78,8 @@ def test_wrong_input_is_refused():
     data = np.exp(-TIMES / T2[:, None])
     with pytest.raises(ProtocolError, match="does not define TE"):
         map_t2(images(data), {})
+    with pytest.raises(ProtocolError, match="TE is about 102, which would be s: give it in s, not in ms"):
+        map_t2(images(data), {"TE": tuple(1e3 * TIMES)})
     with pytest.raises(ShapeError, match=r"16 images, but the .seq has 1 times TE"):
         map_t2(images(data), {"TE": 0.01})
     with pytest.raises(ShapeError, match="at least 4"):

@@ -116,6 +116,8 @@ def test_wrong_input_is_refused():
         map_t1(images(data), {"TE": 0.1})
     with pytest.raises(ProtocolError, match="TI as 'soon': give finite numbers"):
         map_t1(images(data), {"TI": "soon"})
+    with pytest.raises(ProtocolError, match="TI is about 1250, which would be s: give it in s, not in ms"):
+        map_t1(images(data), {"TI": tuple(1e3 * TIMES)})
     with pytest.raises(ShapeError, match=r"11 images, but the .seq has 12 times"):
         map_t1(images(data[:, :11]), {"TI": tuple(TIMES)})
     with pytest.raises(ShapeError, match="3 times for three unknowns"):

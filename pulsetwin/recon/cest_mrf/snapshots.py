@@ -34,7 +34,7 @@ def program_of(seq: SeqFile, model: PoolModel, mode: str) -> Program:
     ------
     ProtocolError, MismatchError
         As `compile_seq`; or if there are no images, they are of several slices or measured in another order than their
-        labels tell, or several readouts make one and `model` begins each measurement anew.
+        labels tell, or several readouts make one and `model` begins each measurement anew or two share an excitation.
     """
     played = played_readouts(seq)
     events, image = _images(played)
@@ -55,6 +55,9 @@ def program_of(seq: SeqFile, model: PoolModel, mode: str) -> Program:
         nearest = events[order[np.append(True, np.diff(image[order]) > 0)]]
         pulse = np.cumsum(seq.events[:, RF] != NONE)
         kept = np.searchsorted(pulse[program.record_block], pulse[played.block[nearest]])
+        if len(np.unique(kept)) < len(kept):
+            raise ProtocolError(f"{seq.path}: images share an excitation, as several echoes do, but each needs "
+                                "a contrast of its own: give a scan of one echo")  # fmt: skip
     if np.any(np.diff(kept) <= 0):
         raise ProtocolError(f"{seq.path}: images are not measured in the order of their labels: give one that does so")
     return _with_records(program, kept)

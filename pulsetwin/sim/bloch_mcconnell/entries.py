@@ -122,14 +122,17 @@ def _checked(
     if table.ndim != 2 or table.shape[1] != len(names):
         raise ShapeError(f"a table {table.shape} has not a column for each of {len(names)} names")
     for name, column in zip(names, table.T, strict=True):
-        positive = name.endswith(("t1", "t2"))
-        bad = np.nonzero(~np.isfinite(column) | (column <= 0 if positive else False))[0]
-        if len(bad):
-            needed = "a time above 0 s" if positive else "a finite number"
-            raise ProtocolError(
-                f"{name} of entry {bad[0]} is {column[bad[0]]:g}: give {needed}, or leave the entry out"
-            )
+        check_values(name, column)
     return table
+
+
+def check_values(name: str, values: Array) -> None:
+    """Raise a `ProtocolError` unless the values of a parameter, ``[entry]``, are finite, and times above 0."""
+    positive = name.endswith(("t1", "t2"))
+    bad = np.nonzero(~np.isfinite(values) | (values <= 0 if positive else False))[0]
+    if len(bad):
+        needed = "a time above 0 s" if positive else "a finite number"
+        raise ProtocolError(f"{name} of entry {bad[0]} is {values[bad[0]]:g}: give {needed}, or leave the entry out")
 
 
 def _play(

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pulsetwin.sim.bloch_mcconnell.entries import check_values
 from pulsetwin.sim.bloch_mcconnell.generators import Values, generators
 from pulsetwin.sim.bloch_mcconnell.pool_model import PoolModel
 from pulsetwin.sim.bloch_mcconnell.program import DEPHASE, RECORD, RESET, Program
@@ -24,7 +25,14 @@ def propagate(program: Program, model: PoolModel, values: Values, observe: str) 
         All parameters, float64 ``[entry]``.
     observe
         ``z`` or ``transverse``.
+
+    Raises
+    ------
+    ProtocolError
+        If a value is not finite, or a relaxation time not above 0.
     """
+    for name, value in values.items():
+        check_values(name, value.detach().cpu().numpy())
     count = len(program.duration) + len(program.chain) + len(program.product)
     part = max(_ELEMENTS // (count * (model.size + 1) ** 2), 1)
     starts = range(0, len(values["t1"]), part)

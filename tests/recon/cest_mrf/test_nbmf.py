@@ -132,7 +132,7 @@ def test_mistakes_are_named():
     ):
         with pytest.raises(ProtocolError, match=told):
             nbmf(values, larginine(), free, given)
-    for normalisation, told in (("l2", "tells no shares of M0"), ("first", "is not M0")):
+    for normalisation, told in (("l2", "tells no shares of M0"), ("first", "reaches image 0")):
         with pytest.raises(ProtocolError, match=told):
             nbmf(data, larginine(normalisation), FREE, given, parallel=True, training=Training(1, 8, noise=0.0))
 

@@ -84,6 +84,18 @@ def test_images_of_several_readouts_do_not_begin_anew():
         program_of(seq, replace(model(PRISMA.field_strength), reset=True), "physical")
 
 
+def test_echoes_of_an_excitation_are_refused():
+    """Two lines of two echoes each."""
+    seq = pp.Sequence(PRISMA.opts)
+    for line in range(2):
+        seq.add_block(pp.make_block_pulse(1.0, duration=1e-3, delay=1e-4, use="excitation", system=PRISMA.opts))
+        for echo in range(2):
+            labels = (pp.make_label("LIN", "SET", line), pp.make_label("ECO", "SET", echo))
+            seq.add_block(pp.make_adc(4, duration=2e-4, delay=2e-5, system=PRISMA.opts), *labels)
+    with pytest.raises(ProtocolError, match="give a scan of one echo"):
+        program_of(as_seq_file(seq), model(PRISMA.field_strength), "physical")
+
+
 @pytest.mark.parametrize("apart", [0.0, 5e-3])
 def test_slices_in_turn_are_refused(apart):
     rf, gz, _ = pp.make_sinc_pulse(

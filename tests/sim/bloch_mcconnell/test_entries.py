@@ -107,3 +107,7 @@ def test_what_is_refused(protocol):
         play_entries(program, model, ["b1"], np.array([[np.nan], [0.0]]))
     with pytest.raises(ProtocolError, match="observe"):
         play_entries(program, model, ["t1"], np.ones((1, 1)), observe="xy")
+    for bad in (0.0, -1.0, np.nan):
+        values = with_defaults(model, {"t1": torch.tensor([1.0, bad], dtype=torch.float64)})
+        with pytest.raises(ProtocolError, match=f"t1 of entry 1 is {bad:g}: give a time above 0 s"):
+            propagate(program, model, values, "z")
