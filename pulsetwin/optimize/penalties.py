@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -74,9 +76,12 @@ def roughness(values: Tensor) -> Tensor:
 
 
 def uncovered(kspace: Tensor, fov: tuple[float, float, float], grid: tuple[int, int]) -> Tensor:
-    """Return the share of the cells of k-space that no sample is in, softly.
+    """Return how far samples are from an even cover of k-space: 1 if all are at its centre, 0 if none is missing.
 
-    The mean over cells of ``exp(-2 n)``, with `n` the sum of bilinear weights (1 at the cell, 0 at its neighbours).
+    The energy distance ``2 E|k - y| - E|k - k'| - E|y - y'|`` between samples k and the even density y of the cells
+    (Székely and Rizzo 2013, doi:10.1016/j.jspi.2013.03.018), over that of samples at the centre: samples are drawn
+    into the square, and repel each other from afar, as in electrostatic halftoning (Teuber et al. 2011,
+    doi:10.1137/100790197).
 
     Parameters
     ----------
@@ -87,18 +92,34 @@ def uncovered(kspace: Tensor, fov: tuple[float, float, float], grid: tuple[int, 
     grid
         Cells along y, x.
     """
-    return torch.exp(-2 * _deposited(kspace, fov, grid)).mean()
+    size = torch.tensor(grid[::-1], dtype=kspace.dtype)
+    low = -(size // 2) - 0.5
+    place = kspace[:, :2] * torch.tensor(fov[:2], dtype=kspace.dtype) - low
+    within = _mean_distance_within(float(size[0]), float(size[1]))
+    apart = 2 * torch.pdist(place).sum() / len(place) ** 2
+    at_centre = 2 * _mean_distance(size[None] / 2, size) - within
+    return (2 * _mean_distance(place, size).mean() - apart - within) / at_centre
 
 
-def _deposited(kspace: Tensor, fov: tuple[float, float, float], grid: tuple[int, int]) -> Tensor:
-    rows, columns = grid
-    y, x = kspace[:, 1] * fov[1] + rows // 2, kspace[:, 0] * fov[0] + columns // 2
-    cells = kspace.new_zeros(rows * columns)
-    for dy in (0, 1):
-        for dx in (0, 1):
-            row, column = y.detach().floor() + dy, x.detach().floor() + dx
-            weight = (1 - (y - row).abs()) * (1 - (x - column).abs())
-            inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
-            at = (row * columns + column)[inside].long()
-            cells = cells.index_add(0, at, weight[inside])
-    return cells
+def _mean_distance(place: Tensor, size: Tensor) -> Tensor:
+    """Return the mean distance of points ``[point, 2]`` to those of a rectangle from 0 to `size` ``[2]``."""
+    total = place.new_zeros(len(place))
+    for column in (0, 1):
+        for row in (0, 1):
+            x, y = size[0] * column - place[:, 0], size[1] * row - place[:, 1]
+            total = total + (2 * (column == row) - 1) * _distance_integral(x, y)
+    return total / size.prod()
+
+
+def _distance_integral(x: Tensor, y: Tensor) -> Tensor:
+    """Return the integral of ``sqrt(u^2 + v^2)`` over u from 0 to x and v from 0 to y."""
+    r = (x * x + y * y).clamp_min(1e-30).sqrt()
+    one, other = (a.pow(3) * torch.asinh(b / a.abs().clamp_min(1e-30)) for a, b in ((x, y), (y, x)))
+    return x * y * r / 3 + (one + other) / 6
+
+
+def _mean_distance_within(a: float, b: float) -> float:
+    """Return the mean distance of two points of a rectangle (Ghosh 1951, Bull. Calcutta Math. Soc. 43:17)."""
+    d = math.hypot(a, b)
+    logs = b * b / a * math.log((a + d) / b) + a * a / b * math.log((b + d) / a)
+    return (a**3 / b**2 + b**3 / a**2 + d * (3 - (a / b) ** 2 - (b / a) ** 2) + 2.5 * logs) / 15

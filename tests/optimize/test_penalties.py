@@ -51,15 +51,45 @@ def test_gradients_count_only_beyond_the_limits():
     assert float(duration(timeline)) == pytest.approx(8 * 20e-3)
 
 
-def test_coverage_and_roughness():
-    scheme = gradient_echoes(matrix=8)
-    k = torch.stack(torch.meshgrid(torch.arange(8) - 4, torch.arange(8) - 4, indexing="ij"), -1).reshape(-1, 2) / 0.2
-    full = torch.cat((k.double(), torch.zeros(64, 1, dtype=torch.float64)), 1)
-    assert float(uncovered(full, scheme.fov, (8, 8))) == pytest.approx(math.exp(-2))
-    assert float(uncovered(full[:16], scheme.fov, (8, 8))) == pytest.approx(0.75 + 0.25 * math.exp(-2))
-    shifted = (full[:1] + 0.25 / 0.2).requires_grad_()
-    uncovered(shifted, scheme.fov, (8, 8)).backward()
-    assert float(shifted.grad[0, 0]) != 0
+def cells(rows, columns):
+    """Return the places of all cells in steps of 1 over the field of view, x first, [cell, 3]."""
+    y, x = torch.meshgrid(torch.arange(rows) - rows // 2, torch.arange(columns) - columns // 2, indexing="ij")
+    return torch.stack((x, y, 0 * x), -1).reshape(-1, 3).double()
+
+
+def test_coverage_is_an_energy_distance():
+    """Against sums over pairs, with the even density as 60 x 60 points in the rectangle of 6 x 9 cells."""
+    rows, columns, fine = 6, 9, 60
+    samples = 3 * torch.randn(40, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    part = (torch.arange(fine) + 0.5) / fine
+    x, y = -4.5 + columns * part, -3.5 + rows * part
+    even = torch.stack(torch.meshgrid(x, y, indexing="ij"), -1).reshape(-1, 2).double()
+
+    def distance(points):
+        pairs = [torch.cdist(one, other).mean() for one, other in ((points, even), (points, points), (even, even))]
+        return 2 * pairs[0] - pairs[1] - pairs[2]
+
+    middle = torch.tensor([[0.0, -0.5]], dtype=torch.float64)
+    expected = float(distance(samples[:, :2]) / distance(middle))
+    fov = (0.2, 0.3, 0.01)
+    played = samples / torch.tensor(fov, dtype=torch.float64)
+    assert float(uncovered(played, fov, (rows, columns))) == pytest.approx(expected, rel=2e-3)
+
+
+def test_coverage_pulls_samples_to_gaps_far_away():
+    fov = (1.0, 1.0, 0.01)
+    full = cells(8, 8)
+    jitter = 0.3 * torch.randn(full.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    assert 0 < float(uncovered(full, fov, (8, 8))) < float(uncovered(full + jitter, fov, (8, 8))) < 0.01
+    assert float(uncovered(full[:32], fov, (8, 8))) > 0.4
+    centre = torch.full((9, 3), -0.5, dtype=torch.float64)
+    assert float(uncovered(centre, fov, (8, 8))) == pytest.approx(1.0)
+    crowd = full[full[:, 0] < -2].requires_grad_()
+    uncovered(crowd, fov, (8, 8)).backward()
+    assert bool((crowd.grad[:, 0] < 0).all())
+
+
+def test_roughness():
     assert float(roughness(torch.tensor([1.0, 3.0, 3.0]))) == pytest.approx(4 / 19)
 
 
