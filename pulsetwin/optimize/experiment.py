@@ -98,15 +98,16 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the learnt sequence may not exceed, by an augmented Lagrangian; none where nothing is given."""
+    """What the learnt sequence may not exceed: by bounds, or by an augmented Lagrangian where a number is given."""
 
+    gradients: bool = setting(False, "", "bound freed moments by what the scanner's gradients can play")
     sar: float | None = setting(None, "", "sum of squared flip angles over the target's", low=1e-6, high=1e6)
     pns: float | None = setting(None, "%", "peak of nerve stimulation", low=1, high=1000)
     rounds: int = setting(5, "", "each of the loop's steps, with the multipliers of the one before", low=1, high=100)
 
     @property
     def asked(self) -> bool:
-        """Whether anything is limited."""
+        """Whether a number is given."""
         return self.sar is not None or self.pns is not None
 
 
@@ -233,5 +234,7 @@ def _check(experiment: Experiment, source: str) -> None:
     if unknown or not experiment.learn.free:
         what = f"holds {', '.join(unknown)}" if unknown else "is empty"
         raise ProtocolError(f"{source}: [learn] free {what}: give some of {', '.join(names)}")
+    if experiment.limits.gradients and not isinstance(experiment.sequence, GradientEchoes):
+        raise ProtocolError(f"{source}: [limits] gradients: spin_echoes have no gradients to learn: leave it out")
     if experiment.loss.contrast and experiment.phantom.name != "brain":
         raise ProtocolError(f"{source}: [loss] contrast is between the tissues of a brain: give phantom name brain")

@@ -26,7 +26,7 @@ class Parameter:
     start
         Value to begin with, real; taken as float64. A start at a bound begins 1e-6 of the scale inside.
     low, high
-        Bounds; infinite for none.
+        Bounds, numbers or tensors that broadcast to the start; infinite for none.
     scale
         What a step of 1 of the free numbers is to change; by default half the range, or 1.
 
@@ -37,27 +37,28 @@ class Parameter:
     """
 
     start: Tensor
-    low: float = -math.inf
-    high: float = math.inf
-    scale: float | None = None
+    low: float | Tensor = -math.inf
+    high: float | Tensor = math.inf
+    scale: float | Tensor | None = None
 
     def __post_init__(self) -> None:
         start = torch.as_tensor(self.start).detach().to(torch.float64)
         object.__setattr__(self, "start", start)
+        low, high = (torch.as_tensor(bound, dtype=torch.float64) for bound in (self.low, self.high))
         if self.scale is None:
             half = (self.high - self.low) / 2
-            object.__setattr__(self, "scale", half if math.isfinite(half) else 1.0)
-        if not self.low < self.high or not 0 < self.scale < math.inf:
+            object.__setattr__(self, "scale", half if _finite(half) else 1.0)
+        if not bool((low < high).all()) or not _finite(self.scale) or not bool((torch.as_tensor(self.scale) > 0).all()):
             raise ProtocolError(
-                f"parameter: bounds {self.low:g} to {self.high:g}, scale {self.scale:g}: "
+                f"parameter: bounds {self.low} to {self.high}, scale {self.scale}: "
                 "give ascending bounds and a positive scale"
             )
-        if not bool(torch.isfinite(start).all()) or bool((start < self.low).any() or (start > self.high).any()):
-            raise ProtocolError(f"parameter: it starts outside of its bounds {self.low:g} to {self.high:g}")
+        if not _finite(start) or bool((start < low).any() or (start > high).any()):
+            raise ProtocolError(f"parameter: it starts outside of its bounds {self.low} to {self.high}")
 
     def free(self) -> Tensor:
         """Return the free numbers of `start`, float64 of its shape."""
-        low, high = math.isfinite(self.low), math.isfinite(self.high)
+        low, high = _finite(self.low), _finite(self.high)
         if low and high:
             middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
             part = ((self.start - middle) / half).clamp(-1 + _EDGE, 1 - _EDGE)
@@ -70,7 +71,7 @@ class Parameter:
 
     def value(self, free: Tensor) -> Tensor:
         """Return the value of free numbers, differentiable."""
-        low, high = math.isfinite(self.low), math.isfinite(self.high)
+        low, high = _finite(self.low), _finite(self.high)
         if low and high:
             middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
             return middle + half * torch.tanh(self.scale * free / half)
@@ -79,6 +80,10 @@ class Parameter:
         if high:
             return self.high - self.scale * torch.nn.functional.softplus(free)
         return self.scale * free
+
+
+def _finite(value: float | Tensor) -> bool:
+    return bool(torch.isfinite(torch.as_tensor(value)).all())
 
 
 def starts(parameters: Mapping[str, Parameter]) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from pulsetwin.errors import ProtocolError
 from pulsetwin.operators.nufft import Nufft
 from pulsetwin.optimize.experiment import Experiment, Object, scheme_of
+from pulsetwin.optimize.gradient_bounds import gradient_bounds
 from pulsetwin.optimize.loop import Loss
 from pulsetwin.optimize.losses import contrast_errors, dissimilarity, relative_l1, relative_l2
 from pulsetwin.optimize.nerve_stimulation import nerve_excess, nerve_peak
@@ -213,13 +214,19 @@ def tissue_weights(phantom: Phantom) -> Tensor | None:
 
 def _parameters(experiment: Experiment, scheme: Scheme) -> dict[str, Parameter]:
     """Return the parameters that are freed: from the target's values, or small random ones."""
-    learn = experiment.learn
+    learn, largest = experiment.learn, {}
+    if experiment.limits.gradients:
+        scanner = Scanner.preset(experiment.loop.scanner)
+        largest = gradient_bounds(experiment.sequence, scheme.values["bend"].shape[1], scanner)
     generator = torch.Generator().manual_seed(experiment.loop.seed)
     parameters = {}
     for name in learn.free:
         bounds, start = scheme.bounds[name], scheme.values[name]
+        high = largest.get(name, bounds.high)
+        low = -high if name in largest else bounds.low
         if learn.start == "zero":
             start = learn.spread * bounds.unit * torch.randn(start.shape, generator=generator, dtype=torch.float64)
             start = start + (math.radians(learn.flip_angle) if name == "flip_angle" else 0.0)
-        parameters[name] = Parameter(start, bounds.low, bounds.high, bounds.scale)
+            start = start.clamp(*(torch.as_tensor(bound, dtype=torch.float64) for bound in (low, high)))
+        parameters[name] = Parameter(start, low, high, bounds.scale)
     return parameters

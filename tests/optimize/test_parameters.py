@@ -36,6 +36,15 @@ def test_a_start_at_its_bound_can_still_move():
         assert float(parameter.value(free.detach())) == pytest.approx(start, abs=2e-6)
 
 
+def test_each_number_may_have_its_own_bounds():
+    high = torch.tensor([[0.1], [5.0]], dtype=torch.float64)
+    parameter = Parameter(torch.tensor([[0.1, -0.1], [0.3, 4.0]], dtype=torch.float64), -high, high)
+    torch.testing.assert_close(parameter.value(parameter.free()), parameter.start, rtol=0, atol=1e-6)
+    assert bool((parameter.value(torch.full((2, 2), 40.0)) <= high).all())
+    with pytest.raises(ProtocolError, match="outside"):
+        Parameter(torch.full((2, 2), 1.0), -high, high)
+
+
 def test_scale_is_the_slope_in_the_middle():
     for parameter in (Parameter(torch.tensor(0.0), scale=30.0), Parameter(torch.tensor(0.0), -100, 100, scale=30.0)):
         free = parameter.free().requires_grad_()
