@@ -10,11 +10,9 @@ import numpy as np
 
 from pulsetwin.progress import Progress, silent
 from pulsetwin.recon.cest_mrf.grid import Grid
-from pulsetwin.recon.cest_mrf.problem import Problem, predicted
+from pulsetwin.recon.cest_mrf.problem import Problem, predicted_in_blocks
 from pulsetwin.recon.cest_mrf.shards import facts_of, generate, opened
 from pulsetwin.sequences.seqfile import SeqFile
-
-_PART = 1 << 14  # entries computed between two reports of progress
 
 
 @dataclass(frozen=True)
@@ -35,12 +33,8 @@ class Dictionary:
 
 def computed(problem: Problem, grid: Grid, threads: int = 1, progress: Progress = silent) -> Dictionary:
     """Return the dictionary of a grid, in memory."""
-    signals = np.empty((len(grid), problem.program.records))
-    for begin in range(0, len(grid), _PART):
-        part = predicted(problem, grid.names, grid.table(begin, begin + _PART), threads)
-        signals[begin : begin + len(part)] = part
-        progress(begin + len(part), len(grid), "dictionary")
-    return Dictionary(grid, signals)
+    played = predicted_in_blocks(problem, grid.names, grid.table(0, len(grid)), threads, progress, "dictionary")
+    return Dictionary(grid, played)
 
 
 def kept(

@@ -10,7 +10,7 @@ import torch
 from pulsetwin.errors import ShapeError
 from pulsetwin.progress import Progress, silent
 from pulsetwin.recon.cest_mrf.grid import Hypercube
-from pulsetwin.recon.cest_mrf.problem import Bounds, Estimate, Known, Problem, check_sought, predicted
+from pulsetwin.recon.cest_mrf.problem import Bounds, Estimate, Known, Problem, check_sought, predicted_in_blocks
 from pulsetwin.recon.cest_mrf.reconstructor import (
     Reconstructor,
     check_purpose,
@@ -22,7 +22,6 @@ from pulsetwin.recon.cest_mrf.training import Learner, Training, noise_of, with_
 
 USUAL = Training(steps=4000, batch=512)
 _DRAWS = 50_000
-_BLOCK = 8192  # entries played between two calls of progress
 
 
 def network(
@@ -70,7 +69,7 @@ def network(
         check_sought(data, free, given)
         noise = noise_of(data) if training.noise is None else training.noise
         names, table = _drawn(free, given, training.seed)
-        signals = _played(problem, names, table, threads, progress)
+        signals = predicted_in_blocks(problem, names, table, threads, progress, "signals")
         reconstructor = learn(signals, names, table, problem, free, noise=noise, training=training, progress=progress)
     else:
         check_purpose(reconstructor, problem, free, given)
@@ -140,11 +139,3 @@ def _drawn(free: Bounds, given: Known, seed: int) -> tuple[list[str], np.ndarray
     varied = {name: ends for name, ends in ranges.items() if ends[0] < ends[1]}
     columns = dict(zip(varied, Hypercube(varied, _DRAWS, seed).table(0, _DRAWS).T, strict=True))
     return list(ranges), np.stack([columns.get(name, np.full(_DRAWS, ends[0])) for name, ends in ranges.items()], 1)
-
-
-def _played(problem: Problem, names: list[str], table: np.ndarray, threads: int, progress: Progress) -> np.ndarray:
-    parts = []
-    for first in range(0, len(table), _BLOCK):
-        parts.append(predicted(problem, names, table[first : first + _BLOCK], threads))
-        progress(min(first + _BLOCK, len(table)), len(table), "signals")
-    return np.concatenate(parts)

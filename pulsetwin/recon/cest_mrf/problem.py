@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pulsetwin.errors import ProtocolError, ShapeError
+from pulsetwin.progress import Progress
 from pulsetwin.recon.cest_mrf.snapshots import program_of
 from pulsetwin.sequences.seqfile import SeqFile
 from pulsetwin.sim.bloch_mcconnell.entries import OBSERVED, differentiate_entries, play_entries
@@ -16,6 +17,7 @@ from pulsetwin.sim.bloch_mcconnell.pool_model import PoolModel
 from pulsetwin.sim.bloch_mcconnell.program import Program
 
 NORMALISATIONS = ("l2", "first", "none")
+_BLOCK = 1 << 14  # entries played between two reports of progress
 Bounds = Mapping[str, tuple[float, float]]
 """Least and greatest value of each parameter that is sought."""
 Known = Mapping[str, np.ndarray]
@@ -137,6 +139,18 @@ def predicted(problem: Problem, names: Sequence[str], table: np.ndarray, threads
     """
     played = play_entries(problem.program, problem.model, names, table, observe=problem.observe, threads=threads)
     return normalised(played if problem.observe == "z" else np.abs(played), problem.normalisation)
+
+
+def predicted_in_blocks(
+    problem: Problem, names: Sequence[str], table: np.ndarray, threads: int, progress: Progress, what: str
+) -> np.ndarray:
+    """Return what `predicted` does; `progress` is called with the entries done, their number and `what`."""
+    signals = np.empty((len(table), problem.program.records))
+    for begin in range(0, len(table), _BLOCK):
+        part = table[begin : begin + _BLOCK]
+        signals[begin : begin + len(part)] = predicted(problem, names, part, threads)
+        progress(begin + len(part), len(table), what)
+    return signals
 
 
 def slopes(

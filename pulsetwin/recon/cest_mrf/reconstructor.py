@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pulsetwin.errors import MismatchError, ShapeError
 from pulsetwin.progress import Progress, silent
-from pulsetwin.recon.cest_mrf.problem import Bounds, Estimate, Known, Problem, predicted
+from pulsetwin.recon.cest_mrf.problem import Bounds, Estimate, Known, Problem, predicted_in_blocks
 from pulsetwin.recon.network_file import digest_of, read_network, write_network
 
 _KIND = "CEST-MRF network"
@@ -147,14 +147,9 @@ def estimated(
     ordered = {name: given[name] for name in reconstructor.given}
     told = told_values(reconstructor, data, ordered)
     names = [*reconstructor.free, *ordered]
-    misfit = np.empty(len(data))
-    for first in range(0, len(data), _BLOCK):
-        some = slice(first, first + _BLOCK)
-        table = np.column_stack((told[some], *(values[some] for values in ordered.values())))
-        signals = predicted(problem, names, table, threads)
-        misfit[some] = np.square(signals - data[some]).sum(1)
-        progress(min(first + _BLOCK, len(data)), len(data), "residual")
-    return Estimate(dict(zip(reconstructor.free, told.T, strict=True)), {}, misfit)
+    table = np.column_stack((told, *ordered.values()))
+    signals = predicted_in_blocks(problem, names, table, threads, progress, "residual")
+    return Estimate(dict(zip(reconstructor.free, told.T, strict=True)), {}, np.square(signals - data).sum(1))
 
 
 def told_values(reconstructor: Reconstructor, data: np.ndarray, given: Known) -> np.ndarray:
