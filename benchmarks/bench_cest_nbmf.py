@@ -159,6 +159,12 @@ def main() -> None:
     truth, maps, data = people[1]
     print("second subject")
     own = fitted(data, maps, threads)
+    beside = timed("semisolid: training in parallel", lambda: learn(
+        data[0], problems[0], SOLID_FREE, maps, training=BEGUN, parallel=True, threads=threads
+    ))  # fmt: skip
+    for name, values in mapped(beside, data[0], maps).items():
+        agreed = f"r {pearson(values, truth[name]):.4f} NRMSE {100 * nrmse(values, truth[name]):.2f} %"
+        print(f"{name:22} in parallel: {agreed}")
     found = {"its own network": timed("inference of all maps", lambda: maps_of(own, data, maps))}
     timed("residual of semisolid", lambda: estimated(own.solid, data[0], problems[0], maps, threads=threads))
     found["network of the first subject"] = maps_of(first, data, maps)

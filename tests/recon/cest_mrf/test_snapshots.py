@@ -15,8 +15,10 @@ from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.cest_mrf import Protocol, build
 from pulsetwin.sequences.events import NONE
 from pulsetwin.sequences.seqfile import RF, read_seq
+from pulsetwin.sim.bloch_mcconnell.entries import play_entries
 from pulsetwin.sim.bloch_mcconnell.play import excited, play
 from pulsetwin.sim.bloch_mcconnell.pool_model import Pool, PoolModel
+from pulsetwin.sim.bloch_mcconnell.restarts import restarted
 from pulsetwin.sim.timeline_from_seq import as_seq_file
 from tests.recon.cest_mrf.fit_cases import SEQ
 
@@ -58,6 +60,26 @@ def test_its_magnetisation_is_what_the_engine_gives_for_all():
     chosen = torch.from_numpy(np.searchsorted(blocks, program.record_block))
     assert len(every) == 16
     assert torch.allclose(play(program, pools, observe="transverse"), every[chosen], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [({"readout": "epi"}, None), ({"readout": "flash"}, None), ({"readout": "flash", "order": "linear"}, "is not M0")],
+)
+def test_images_tell_what_the_next_begins_with_if_the_first_excitation_is_read(settings, refused):
+    protocol = Protocol(**settings, matrix=(8, 8, 1), b1=(0.0, 1e-6, 2e-6), saturation="cw", recovery=(1.0,))
+    pools = model(PRISMA.field_strength)
+    program = program_of(as_seq_file(build(protocol, PRISMA)), pools, "physical")
+    if refused:
+        with pytest.raises(ProtocolError, match=refused):
+            restarted(program)
+        return
+    sequential = np.abs(play_entries(program, pools, (), np.zeros((1, 0)), observe="transverse"))
+    shares = sequential / sequential[:, :1]
+    parallel = np.abs(
+        play_entries(restarted(program), pools, (), np.zeros((1, 0)), observe="transverse", shares=shares)
+    )
+    np.testing.assert_allclose(parallel, sequential, rtol=5e-4)
 
 
 def test_without_labels_each_block_with_samples_is_an_image():
