@@ -30,13 +30,32 @@ _FLOOR = 0.05  # of the root mean square inversion: a mode may start with as muc
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What stays: samples as rows, their noise and step, modes, areas of each angle, and what is known beforehand."""
+    """What stays.
+
+    Attributes
+    ----------
+    data, noise, step
+        Samples as rows ``[angle][2 time]``, their standard deviation, and from time to time [s].
+    omega
+        Nodes, angular frequencies that stand for all others [rad/s].
+    places, strips, of_modes
+        Of each angle, what a pixel is to the nodes ``[node, pixel]`` and to the modes ``[mode, pixel]``, and what a
+        mode is to the nodes ``[node, mode]``.
+    gradient
+        Of the image.
+    prior, known
+        Logarithms of the parameters, and standard deviations of what is known of them.
+    start, weight
+        As of `inversion.invert`.
+    """
 
     data: list[np.ndarray]
     noise: float
     step: float
     omega: np.ndarray
-    areas: list[csr_array]
+    places: list[np.ndarray]
+    strips: list[csr_array]
+    of_modes: np.ndarray
     gradient: csr_array
     prior: np.ndarray
     known: np.ndarray
@@ -97,7 +116,7 @@ class Fit:
     residuals: list[np.ndarray]
 
 
-def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress) -> Fit:
+def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress, *, rough: bool = True) -> Fit:
     """Return the fit that is best with the noise there is.
 
     Parameters
@@ -110,8 +129,10 @@ def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress) -> Fit:
         Signal-to-noise ratio: mean peak of the signals over the noise of a sample as acquired.
     progress
         Called with the iteration and how many there are at most.
+    rough
+        Whether the image of the guess is none yet, and is looked for with much noise and held parameters first.
     """
-    levels = [level for level in (*_COARSE, *_FINE) if level < ratio]
+    levels = [level for level in (*(_COARSE if rough else ()), *_FINE) if level < ratio]
     most, near = len(levels) + _LAST, False
     for count in range(most):
         progress(count, most, "invert")
@@ -139,8 +160,8 @@ def _iterate(scan: Scan, guess: Guess, worse: float, *, fits: bool, last: bool, 
     step = np.clip(step, -_STRIDE, _STRIDE)
     scales, starts, drives, residuals = np.empty(len(told)), [], [], []
     for j, (columns, rest, averaged) in enumerate(told):
-        shape = scan.areas[j] @ minimum.image
-        scales[j] = _scale(guess, scan.areas[j], averaged, shape, step, j)
+        shape = scan.places[j] @ minimum.image
+        scales[j] = _scale(guess, scan.places[j], averaged, shape, step, j)
         starts.append(starts_of(averaged, np.append(scales[j] * shape, step)))
         signal = columns @ np.concatenate([scales[j] * shape, starts[j].ravel(), step]) - rest
         residuals.append((scan.data[j] - signal) / scan.noise)
@@ -152,40 +173,49 @@ def _iterate(scan: Scan, guess: Guess, worse: float, *, fits: bool, last: bool, 
 
 def _told_by(scan: Scan, guess: Guess, j: int, noise: float) -> tuple[np.ndarray, np.ndarray, Averaged]:
     """Return columns and rest of a projection, linear about the guess, and what it tells of inversions."""
-    inversion = guess.scales[j] * (scan.areas[j] @ guess.image)
+    inversion = guess.scales[j] * (scan.places[j] @ guess.image)
     begin = np.vstack([inversion, guess.starts[j]])
     linear = linearised(guess.drives[j], scan.omega, guess.parameters, scan.step, begin)
     both = np.column_stack([linear.columns, scan.data[j] + linear.rest])
-    floor = _FLOOR * np.sqrt(np.mean(inversion**2))
+    strips = guess.scales[j] * (scan.strips[j] @ guess.image)
+    floor = _FLOOR * np.sqrt(np.mean(strips**2))
     share = scan.start * math.exp(-scan.prior[2] / 2) * math.sqrt(0.5)  # amplitudes have the receiver's gain
-    spread = np.tile(share * np.hypot(inversion, floor), 2)
-    return linear.columns, linear.rest, average(both.T @ both, noise, spread)
+    root = scan.of_modes * (share * np.hypot(strips, floor))
+    return linear.columns, linear.rest, average(both.T @ both, noise, np.linalg.cholesky(root @ root.T))
 
 
-def _profile(guess: Guess, areas: csr_array, averaged: Averaged) -> tuple[np.ndarray, np.ndarray, float]:
+def _profile(guess: Guess, places: np.ndarray, averaged: Averaged) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the direction in which a change of a projection's scale goes, its curvature times it, and along it."""
-    along = np.append(areas @ guess.image, np.zeros(3))
+    along = np.append(places @ guess.image, np.zeros(3))
     bent = averaged.curvature @ along
     return along, bent, float(along @ bent)
 
 
 def _gathered(scan: Scan, guess: Guess, told: list[Averaged]) -> Normal:
     """Return the normal equations of all projections, each with the best scale for whatever image is tried."""
-    pixels, modes = len(guess.image), len(scan.omega)
-    image, mixed, right = np.zeros((pixels, pixels)), np.zeros((pixels, 3)), np.zeros(pixels)
+    modes, roots = len(scan.omega), []
+    mixed, right = np.zeros((len(guess.image), 3)), np.zeros(len(guess.image))
     shared, shared_right, constant = np.zeros((3, 3)), np.zeros(3), 0.0
-    for scale, areas, one in zip(guess.scales, scan.areas, told, strict=True):
-        along, bent, size = _profile(guess, areas, one)
+    for scale, places, one in zip(guess.scales, scan.places, told, strict=True):
+        along, bent, size = _profile(guess, places, one)
         free = float(along @ one.right) / size
         curvature, slope = one.curvature - np.outer(bent, bent) / size, one.right - bent * free
-        back = csr_array(areas.T)
-        image += scale**2 * (back @ (back @ curvature[:modes, :modes]).T)
-        mixed += scale * (back @ curvature[:modes, modes:])
-        right += scale * (back @ slope[:modes])
+        roots.append((scale * _root(curvature[:modes, :modes], scale * along[:modes])) @ places)
+        mixed += scale * (places.T @ curvature[:modes, modes:])
+        right += scale * (places.T @ slope[:modes])
         shared += curvature[modes:, modes:]
         shared_right += slope[modes:]
         constant += one.constant - free**2 * size
+    rows = np.concatenate(roots)
+    image = rows.T @ rows
     return Normal(image, mixed, shared, right, shared_right, constant)
+
+
+def _root(curvature: np.ndarray, profile: np.ndarray) -> np.ndarray:
+    """Return ``R`` of ``R' R``, the curvature but for directions in which a whole profile is not seen."""
+    values, vectors = np.linalg.eigh(curvature)
+    seen = values * float(profile @ profile) > 1e-4
+    return (vectors[:, seen] * np.sqrt(values[seen])).T
 
 
 def _image(scan: Scan, guess: Guess, normal: Normal, held: np.ndarray | None, shared_right: np.ndarray) -> Minimum:
@@ -198,9 +228,9 @@ def _image(scan: Scan, guess: Guess, normal: Normal, held: np.ndarray | None, sh
     return minimise((curvature + curvature.T) / 2, right, scan.gradient, guess.image, scan.weight)
 
 
-def _scale(guess: Guess, areas: csr_array, averaged: Averaged, shape: np.ndarray, step: np.ndarray, j: int) -> float:
+def _scale(guess: Guess, places: np.ndarray, averaged: Averaged, shape: np.ndarray, step: np.ndarray, j: int) -> float:
     """Return a projection's scale: that of the new shape which is most like the linearised profile."""
-    along, bent, size = _profile(guess, areas, averaged)
+    along, bent, size = _profile(guess, places, averaged)
     change = (along @ averaged.right - bent @ np.append(guess.scales[j] * shape, step)) / size
     return guess.scales[j] + change * float(shape @ along[: len(shape)]) / float(shape @ shape)
 

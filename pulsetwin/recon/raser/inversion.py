@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -20,6 +21,7 @@ from pulsetwin.recon.raser.band import in_band
 from pulsetwin.recon.raser.driven import Parameters
 from pulsetwin.recon.raser.fit import Fit, Guess, Scan, fit
 from pulsetwin.recon.raser.linearised import as_complex, as_rows
+from pulsetwin.recon.raser.nodes import nodes, weights
 from pulsetwin.recon.raser.total_variation import differences
 from pulsetwin.sim.raser.projections import strip_frequencies
 
@@ -60,8 +62,8 @@ def invert(
     signal: np.ndarray, dwell: float, angles: np.ndarray, *, matrix: tuple[int, int], pixel_bandwidth: float,
     over_threshold: float = 10.0, parameters: Parameters = _BECKER,
     known: tuple[float, float, float] = (0.2, 0.1, 0.3), start: float = 1e-3, noise: float | None = None,
-    width: float | None = None, per_pixel: int = 2, weight: float = 3.0, inside: np.ndarray | None = None,
-    progress: Progress = silent,
+    width: float | None = None, per_pixel: int = 4, weight: float = 3.0, inside: np.ndarray | None = None,
+    first: np.ndarray | None = None, progress: Progress = silent,
 ) -> Inversion:  # fmt: skip
     """Return the image and all else that explains RASER projections.
 
@@ -94,6 +96,9 @@ def invert(
         Of the total variation, in units of chi squared / 2, for an image whose largest pixel is 1.
     inside
         Pixels that there may be something in, bool ``[y, x]``; all if None.
+    first
+        An image to begin with, such as that of networks, ``[y, x]``. If None it is flat, and the noise is first taken
+        for much larger.
     progress
         Called with the iteration and how many there are at most.
 
@@ -111,25 +116,23 @@ def invert(
     _check(signal, angles, over_threshold, parameters, start, weight, pixel_bandwidth, per_pixel)
     inside = np.ones(matrix, bool) if inside is None else inside
     band = in_band(signal, dwell, 25 + 1.5 * over_threshold if width is None else width, noise)
-    modes = _modes(inside, per_pixel)
-    areas = strip_areas(matrix, angles, modes, per_pixel=per_pixel, inside=inside)
     scan = Scan(
         data=[as_rows(one) for one in band.data],
         noise=band.noise,
         step=band.step,
-        omega=2 * math.pi * strip_frequencies(modes, pixel_bandwidth / per_pixel),
-        areas=[areas[first : first + modes] for first in range(0, areas.shape[0], modes)],
         gradient=csr_array(differences(matrix)[:, inside.ravel()]),
         prior=np.log(parameters),
         known=np.array(known),
         start=start,
         weight=weight,
+        **_places(inside, angles, pixel_bandwidth, per_pixel, band.step * (band.data.shape[1] - 1), parameters.t2),
     )
-    scale = np.full(len(angles), over_threshold / inside.sum())
-    nothing = [np.zeros((2, modes)) for _ in angles]
-    guess = Guess(np.ones(areas.shape[1]), scale, nothing, scan.prior, list(band.drive))
+    image = np.ones(int(inside.sum())) if first is None else _cleaned(first, inside)
+    scale = np.full(len(angles), over_threshold / image.sum())
+    nothing = [np.zeros((2, len(scan.omega))) for _ in angles]
+    guess = Guess(image, scale, nothing, scan.prior, list(band.drive))
     ratio = float(np.abs(band.drive).max(1).mean()) / (band.noise * math.sqrt(band.step / dwell))
-    return _told(scan, fit(scan, guess, ratio, progress), inside)
+    return _told(scan, fit(scan, guess, ratio, progress, rough=first is None), inside)
 
 
 def _check(
@@ -151,10 +154,37 @@ def _check(
         raise ProtocolError(f"projection {int(bad.argmax())} is empty or not a number: leave it and its angle out")
 
 
-def _modes(inside: np.ndarray, per_pixel: int) -> int:
-    """Return how many modes cover all pixels at any angle."""
+def strips_over(inside: np.ndarray, per_pixel: int = 1) -> int:
+    """Return how many strips, `per_pixel` in a pixel's width, cover all pixels of ``[y, x]`` at any angle."""
     y, x = (place - (count - 1) / 2 for place, count in zip(np.nonzero(inside), inside.shape, strict=True))
     return math.ceil(2 * per_pixel * (float(np.hypot(y, x).max()) + math.sqrt(0.5)))
+
+
+def _places(
+    inside: np.ndarray, angles: np.ndarray, pixel_bandwidth: float, per_pixel: int, seconds: float, t2: float
+) -> dict[str, Any]:
+    """Return the nodes and what pixels and modes are to them, by the names of `Scan`; pixels are taken as points.
+
+    A point's phases are those of its pixel until the pixels come back into phase, which is longer than T2*.
+    """
+    modes = strips_over(inside, per_pixel)
+    strips = strip_areas(inside.shape, angles, modes, per_pixel=per_pixel, inside=inside)
+    of_modes = 2 * math.pi * strip_frequencies(modes, pixel_bandwidth / per_pixel)
+    omega = nodes(float(of_modes.max()) / (2 * math.pi), seconds, t2)
+    y, x = (place - (count - 1) / 2 for place, count in zip(np.nonzero(inside), inside.shape, strict=True))
+    of_pixels = -2 * math.pi * pixel_bandwidth * (np.outer(np.cos(angles), x) + np.outer(np.sin(angles), y))
+    return {
+        "omega": omega, "places": [weights(omega, one, seconds, t2) for one in of_pixels],
+        "strips": [strips[first : first + modes] for first in range(0, strips.shape[0], modes)],
+        "of_modes": weights(omega, of_modes, seconds, t2),
+    }  # fmt: skip
+
+
+def _cleaned(first: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Return the pixels of an image to begin with, above 0, the largest 1."""
+    if first.shape != inside.shape or not np.isfinite(first).all() or not first[inside].max() > 0:
+        raise ShapeError(f"the image to begin with is {first.shape}: give numbers, some above 0, of {inside.shape}")
+    return np.maximum(first[inside] / first[inside].max(), 1e-3)
 
 
 def _told(scan: Scan, found: Fit, inside: np.ndarray) -> Inversion:
@@ -169,7 +199,7 @@ def _told(scan: Scan, found: Fit, inside: np.ndarray) -> Inversion:
     image, deviation = (np.zeros(inside.shape) for _ in range(2))
     image[inside], deviation[inside] = guess.image, np.sqrt(np.diag(covariance)) / x.max()
     return Inversion(
-        image, deviation, np.stack([s * (a @ guess.image) for s, a in zip(guess.scales, scan.areas, strict=True)]),
+        image, deviation, np.stack([s * (a @ guess.image) for s, a in zip(guess.scales, scan.strips, strict=True)]),
         guess.scales, guess.parameters, Parameters(*(np.sqrt(np.diag(logs)) * guess.parameters)),
         float(chi_squared) / sum(map(len, scan.data)), np.stack([as_complex(one) for one in found.residuals]),
     )  # fmt: skip

@@ -19,6 +19,7 @@ from scipy.linalg import solve_triangular
 
 from pulsetwin.recon.raser.driven import Parameters, emitted, kicks, responses
 
+_BLOCK = 64  # rows of a block of times: the fewer, the less is done within them
 _NUDGE = 1e-4  # of a parameter's logarithm, for slopes
 
 
@@ -58,15 +59,15 @@ def linearised(
     flow = responses(drive, omega, parameters, step)
     rows, modes = 2 * len(flow), len(omega)
     signal = as_rows(drive[::2])
-    columns = np.empty((rows, 3 * modes + 4), order="F")
-    columns[:, : 3 * modes] = flow[:, :2].reshape(rows, -1)
-    feedback = _feedback(columns[:, : 3 * modes], kicks(flow, start, parameters).reshape(rows, -1), step)
-    now = columns[:, : 3 * modes] @ start.ravel()
+    columns = np.empty((rows, 3 * modes + 4))
+    columns[:, : 3 * modes] = emits = np.ascontiguousarray(flow[:, :2]).reshape(rows, -1)
+    worth = step * kicks(flow, start, parameters).reshape(rows, -1)
+    now = emits @ start.ravel()
     for number in range(3):
         nudged = Parameters(*(value * np.exp(_NUDGE * (number == n)) for n, value in enumerate(parameters)))
         columns[:, 3 * modes + number] = (emitted(start, drive, omega, nudged, step).ravel() - now) / _NUDGE
     columns[:, -1] = signal
-    columns = solve_triangular(feedback, columns, lower=True, overwrite_b=True, check_finite=False)
+    _feed_back(columns, emits, worth)
     return Linearised(columns[:, :-1], columns[:, -1] - signal)
 
 
@@ -80,16 +81,19 @@ def as_complex(pairs: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pairs).reshape(-1).view(np.complex128)
 
 
-def _feedback(flow: np.ndarray, starts: np.ndarray, step: float) -> np.ndarray:
-    """Return 1 - K as a matrix of the times ``[2 time, 2 time]``, of which the lower triangle counts.
+def _feed_back(columns: np.ndarray, emits: np.ndarray, worth: np.ndarray) -> None:
+    """Multiply columns by ``(1 - K)^-1``, block after block of times.
 
-    A kick acts from its time on; the integral over kicks is a sum of trapezoids.
+    A kick acts from its time on, by the start that it is worth; the integral over kicks is a sum of trapezoids.
     """
-    matrix = flow @ (-step * starts).T
-    matrix[:, :2] *= 0.5
-    even = np.arange(0, len(matrix), 2)
-    for row in (0, 1):
-        for column in (0, 1):
-            matrix[even + row, even + column] *= 0.5
-    matrix[np.diag_indices_from(matrix)] += 1.0
-    return matrix
+    worth[:2] *= 0.5
+    before = np.zeros((emits.shape[1], columns.shape[1]))
+    for first in range(0, len(columns), _BLOCK):
+        block = slice(first, first + _BLOCK)
+        columns[block] += emits[block] @ before
+        within = emits[block] @ -worth[block].T
+        for row, column in np.ndindex(2, 2):
+            within[row::2, column::2][np.diag_indices(len(within) // 2)] *= 0.5
+        within[np.diag_indices_from(within)] += 1.0
+        columns[block] = solve_triangular(within, columns[block], lower=True, check_finite=False)
+        before += worth[block].T @ columns[block]

@@ -80,10 +80,9 @@ def minimise(
         slopes = (gradient @ image).reshape(2, -1)
         length = np.sqrt((slopes**2).sum(0) + smooth**2)
         unit = slopes / length
-        curvature = normal + weight * (gradient.T @ _bending(unit, dual, length) @ gradient).toarray()
-        curvature[np.diag_indices_from(curvature)] += multiplier / image
-        force = right - normal @ image - weight * (gradient.T @ unit.ravel()) + barrier / image
-        step = cho_solve(cho_factor(curvature, lower=True, check_finite=False), force, check_finite=False)
+        curvature = _plus(normal, weight * (gradient.T @ _bending(unit, dual, length) @ gradient), multiplier / image)
+        uphill = normal @ image - right + weight * (gradient.T @ unit.ravel())
+        step = cho_solve(cho_factor(curvature, lower=True, check_finite=False), barrier / image - uphill)
         change = (gradient @ step).reshape(2, -1)
         dual = unit + (change - unit * (dual * change).sum(0)) / length
         dual /= np.maximum(np.sqrt((dual**2).sum(0)), 1)
@@ -94,6 +93,16 @@ def minimise(
         if at_last and np.linalg.norm(moved) < _STEP * np.linalg.norm(image):
             break
     return Minimum(image, curvature)
+
+
+def _plus(matrix: np.ndarray, sparse: csr_array, diagonal: np.ndarray) -> np.ndarray:
+    """Return the sum of a full, a sparse and a diagonal matrix."""
+    total = matrix.copy()
+    some = sparse.tocoo()
+    some.sum_duplicates()
+    total[some.coords] += some.data
+    total[np.diag_indices_from(total)] += diagonal
+    return total
 
 
 def _bending(unit: np.ndarray, dual: np.ndarray, length: np.ndarray) -> csr_array:
