@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from pulsetwin.scanner import Scanner
 
 
-def existing(name: str) -> Path:
-    """Return a file's path, or raise if it is missing or a folder."""
+def existing(name: str, *, folder: bool = False) -> Path:
+    """Return a file's path, or raise if it is missing, or a folder unless one will do."""
     path = Path(name)
-    if path.is_dir():
+    if path.is_dir() and not folder:
         raise FileError(path, "is a folder", "give the file itself")
     if not path.exists():
         raise FileError(path, "no such file", "check the path")

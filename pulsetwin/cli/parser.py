@@ -18,9 +18,12 @@ from pulsetwin.cli.map_qalas import add_options
 from pulsetwin.cli.optimize import add_optimize, optimize
 from pulsetwin.cli.plot import add_plot, plot
 from pulsetwin.cli.recon import recon
+from pulsetwin.cli.recon_raser import METHODS as RASER_METHODS
+from pulsetwin.cli.recon_raser import add_raser_options
 from pulsetwin.cli.simulate import simulate
+from pulsetwin.cli.train import add_train
 
-METHODS = ("auto", "fft", "grappa", "sense", "nufft", "wavelet", "tv", "inversion")
+METHODS = ("auto", "fft", "grappa", "sense", "nufft", "wavelet", "tv", *RASER_METHODS)
 ENGINES = ("auto", "graphs", "isochromats")
 
 
@@ -58,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     example = "pulsetwin fit-diffusion curves.csv --config particle.toml -o out/"
     about = "fit the radius of particles to build-up curves of spin diffusion"
     add_fit_diffusion(_verb(verbs, "fit-diffusion", fit_diffusion, about, example))
+    add_train(verbs)
     return made
 
 
@@ -65,7 +69,7 @@ def _add_recon(verbs: Any) -> None:
     """Describe the options of `recon`."""
     example = "pulsetwin recon scan.dat --seq scan.seq --reference ref.dat --reference-seq ref.seq -o out/"
     verb = _verb(verbs, "recon", recon, "reconstruct a scan: images, figures and a report", example)
-    verb.add_argument("scan", help="raw data (Siemens .dat, or ISMRMRD .h5)")
+    verb.add_argument("scan", help="raw data (Siemens .dat, ISMRMRD .h5, or a folder of Spinsolve)")
     verb.add_argument("--seq", metavar="SEQ", help="the .seq that was played; vendor data need none")
     verb.add_argument("-o", "--output", required=True, metavar="FOLDER", help="folder to write")
     verb.add_argument("--reference", metavar="DAT", help="EPI train without phase-encoding blips, against ghosts")
@@ -83,6 +87,7 @@ def _add_recon(verbs: Any) -> None:
                       "what the .seq is made for: QALAS, or CEST-MRF by --pools (fit)")  # fmt: skip
     add_options(verb)
     add_scan_options(verb)
+    add_raser_options(verb)
     verb.set_defaults(if_memory_ends="pass a smaller --memory, or fewer virtual coils with --coils")
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pulsetwin.cli import map_cest
+from pulsetwin.cli import map_cest, recon_raser
 from pulsetwin.cli.files import existing, writable
 from pulsetwin.cli.map_companions import of_scan
 from pulsetwin.cli.map_qalas import INPUTS, check, given, map_images
@@ -28,7 +28,8 @@ _GIB = 1 << 30
 _SETTINGS = ("method", "coils", "memory", "partial", "trust_seq", "double", "device")
 _QALAS = {"T2prepStart", "InversionStart"}  # definitions that tell a QALAS
 _GENERAL = ("reference", "memory", "double", "device")
-_ROLES = ("scan", "seq", "reference", "reference_seq", "noise", *INPUTS, *map_cest.SCAN_INPUTS)
+_ROLES = ("scan", "seq", "reference", "reference_seq", "noise", *INPUTS, *map_cest.SCAN_INPUTS, *recon_raser.INPUTS)
+_FOLDERS = ("scan", "noise")  # that may be folders of a Spinsolve
 
 
 def recon(options: argparse.Namespace) -> int:
@@ -73,13 +74,11 @@ def _images(raw: RawData, reference: RawData | None, options: argparse.Namespace
         from pulsetwin.recon.qalas.volume import reconstruct_qalas
 
         return reconstruct_qalas(raw, coils=options.coils, progress=bar())
-    if options.method == "inversion":
+    if recon_raser.wanted(raw, options):
         for name in (*_GENERAL, "coils"):
             if getattr(options, name) not in (None, False, "cpu"):
-                raise ProtocolError(f"--{name} is not for the inversion of a RASER scan: leave it out")
-        from pulsetwin.recon.raser.scan import invert_scan
-
-        return invert_scan(raw, progress=bar())
+                raise ProtocolError(f"--{name} is not for a RASER scan: leave it out")
+        return recon_raser.images(raw, options)
     from pulsetwin.recon.reconstruct import reconstruct
 
     return reconstruct(
@@ -123,7 +122,8 @@ def _inputs(options: argparse.Namespace) -> dict[str, Path]:
         raise ProtocolError("--reference-seq needs --reference: give the raw data of the reference too")
     if options.trust_seq and not options.seq:
         raise ProtocolError("--trust-seq needs --seq: give the .seq to trust")
-    return {role: existing(getattr(options, role)) for role in _ROLES if getattr(options, role)}
+    given = {role: getattr(options, role) for role in _ROLES if getattr(options, role)}
+    return {role: existing(name, folder=role in _FOLDERS) for role, name in given.items()}
 
 
 def _report(out: Path, images: Any, outputs: Sequence[str]) -> None:

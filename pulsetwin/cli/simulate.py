@@ -29,15 +29,17 @@ def simulate(options: argparse.Namespace) -> int:
         raise ProtocolError(
             f"{options.output}: raw data are written as .dat (TWIX), .h5 or .mrd (MRD), or .spinsolve: name one"
         )
+    from pulsetwin.sequences.raser import is_raser
     from pulsetwin.sequences.seqfile import read_seq
     from pulsetwin.sim.acquire import acquire, phantom_for
-    from pulsetwin.sim.raser.scan import acquire_raser, is_raser
 
     seq = read_seq(path)
     played_by = _scanner(options.scanner, seq)
     phantom = phantom_for(seq, options.phantom, options.matrix, played_by)
-    if is_raser(seq):
+    if is_raser(seq.definitions):
         _check_raser(options)
+        from pulsetwin.sim.raser.scan import acquire_raser
+
         raw = acquire_raser(seq, phantom, snr=options.snr, seed=options.seed)
     else:
         raw = acquire(

@@ -12,7 +12,7 @@ import numpy as np
 from pulsetwin import __version__
 from pulsetwin.atomic import atomic_folder
 from pulsetwin.errors import ProtocolError
-from pulsetwin.export import data_figures, figures, nifti, summary
+from pulsetwin.export import data_figures, figures, nifti, raser_figures, summary
 from pulsetwin.export.describe_raw import protocol
 from pulsetwin.export.maps_output import Mapped, map_facts, planned_figures, report_tables, write_maps, written
 from pulsetwin.export.pictures import Planned, drawn
@@ -21,7 +21,7 @@ from pulsetwin.progress import Progress, silent
 from pulsetwin.rawdata import RawData
 from pulsetwin.volume import Images
 
-EXTRAS = ("uncorrected",)
+EXTRAS = ("uncorrected", *raser_figures.EXTRAS)
 DEEP = 16
 
 
@@ -54,7 +54,8 @@ def write_recon(
     timings
         Name of each step so far to its duration [s].
     extras
-        ``uncorrected``: magnitude of the first contrast without ghost correction, ``[z, y, x]``.
+        ``uncorrected``: magnitude of the first contrast without ghost correction, ``[z, y, x]``; or those of a RASER
+        scan, see `raser_figures`.
     mapped
         Maps that were made of the images, if any.
     bids
@@ -118,7 +119,8 @@ def _plan(raw: RawData, images: Images, extras: Mapping[str, np.ndarray]) -> lis
         "trajectory": (group.trajectory is not None, *_TRAJECTORY, lambda: data_figures.trajectory(raw)),
         "kspace": (True, *_KSPACE, lambda: data_figures.kspace(raw)),
     }
-    return [(name, section, caption, draw) for name, (wanted, section, caption, draw) in known.items() if wanted]
+    usual = [(name, section, caption, draw) for name, (wanted, section, caption, draw) in known.items() if wanted]
+    return [*usual, *raser_figures.planned(images, extras)]
 
 
 _IMAGES = ("Images", "Magnitude, in radiological display: letters are the patient's directions.")

@@ -73,15 +73,17 @@ def all_warnings(raw: RawData, images: Images) -> list[str]:
 
 
 def file_facts(path: str | Path, progress: Progress = silent) -> dict[str, Any]:
-    """Return name, size [bytes] and SHA-256 of a file, read in parts."""
+    """Return name, size [bytes] and SHA-256 of a file, read in parts; of a folder that of its files in turn."""
     path, digest, done = Path(path), hashlib.sha256(), 0
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            while part := file.read(CHUNK):
-                digest.update(part)
-                done += len(part)
-                progress(done, max(size, done), f"hashing {path.name}"[:28])
+        files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+        size = sum(one.stat().st_size for one in files)
+        for one in files:
+            with one.open("rb") as file:
+                while part := file.read(CHUNK):
+                    digest.update(part)
+                    done += len(part)
+                    progress(done, max(size, done), f"hashing {path.name}"[:28])
     except OSError as error:
         raise FileError(path, f"cannot be read ({error.strerror})", "check the path and its permissions") from error
     return {"file": path.name, "bytes": done, "sha256": digest.hexdigest()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -53,6 +54,11 @@ class Protocol:
     def __post_init__(self) -> None:
         validate(self)
         check_square(self.fov, self.matrix)
+
+
+def is_raser(definitions: Mapping[str, Any]) -> bool:
+    """Return whether a sequence, whose definitions these are, is made for RASER: it states the angles."""
+    return "RaserAngles" in definitions
 
 
 def build(protocol: Protocol, scanner: Scanner) -> pp.Sequence:

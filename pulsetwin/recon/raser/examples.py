@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pulsetwin.recon.raser.driven import Parameters
 from pulsetwin.recon.raser.features import features
-from pulsetwin.recon.raser.network import Purpose
+from pulsetwin.recon.raser.purpose import Purpose
 from pulsetwin.sim.raser.training_data import Domain, one_image
 
 _NOISY = 100.0, 5000.0  # signal-to-noise ratios

@@ -111,11 +111,21 @@ def _profiles(columns: np.ndarray, data: np.ndarray, noises: list[float], usual:
     return np.clip(found, -_LARGEST, _LARGEST)
 
 
+def spectra(signal: np.ndarray, dwell: float, modes: int, bandwidth: float) -> np.ndarray:
+    """Return sizes of spectra at the modes, with a mean of 1: ``[angle, mode]``; arguments as of `features`."""
+    _peaks(signal)
+    size = np.abs(_at_modes(signal, dwell, 2 * math.pi * strip_frequencies(modes, bandwidth)))
+    return size / size.mean(1, keepdims=True)
+
+
+def _at_modes(signal: np.ndarray, dwell: float, omega: np.ndarray) -> np.ndarray:
+    return signal @ np.exp(-1j * dwell * np.outer(np.arange(signal.shape[1]), omega))
+
+
 def _spectra(data: np.ndarray, step: float, omega: np.ndarray) -> np.ndarray:
     """Return real part, imaginary part and size of spectra at the modes, time and phase from the peak of each burst."""
     peak = np.abs(data).argmax(1)
-    times = np.arange(data.shape[1])
-    spectra = data @ np.exp(-1j * step * np.outer(times, omega))
-    spectra *= np.exp(1j * (step * np.outer(peak, omega) - np.angle(data[np.arange(len(data)), peak])[:, None]))
-    size = np.abs(spectra)
-    return np.stack([spectra.real, spectra.imag, size], 1) / size.mean(1)[:, None, None]
+    phase = np.angle(data[np.arange(len(data)), peak])
+    turned = _at_modes(data, step, omega) * np.exp(1j * (step * np.outer(peak, omega) - phase[:, None]))
+    size = np.abs(turned)
+    return np.stack([turned.real, turned.imag, size], 1) / size.mean(1)[:, None, None]

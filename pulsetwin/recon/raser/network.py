@@ -19,59 +19,37 @@ from torch.nn import functional
 from pulsetwin.errors import ShapeError
 from pulsetwin.operators.strips import strip_areas
 from pulsetwin.recon.raser.features import CHANNELS
+from pulsetwin.recon.raser.purpose import Purpose
 from pulsetwin.recon.raser.tomography import filtered_back_projection
 
 _WIDTH, _DILATIONS = 40, (1, 2, 4, 8, 1, 2)  # channels of the 1-D network, and its blocks
+_APART = (1, 2, 4)  # angles between those that its layers after the first blocks see together
 _LEVELS = (16, 32, 64, 128)  # channels of the U-Net
 _GROUPS = 4  # that features are normalised in
 _DAMPING = 0.5  # of the least squares of the tomography, in strips of a pixel
 
 
-@dataclass(frozen=True, slots=True)
-class Purpose:
-    """What networks are for.
-
-    Parameters
-    ----------
-    matrix
-        Pixels along an edge of the image.
-    angles
-        Projections, evenly within half a turn.
-    modes
-        Pixels of a projection.
-    bandwidth
-        Of a pixel [Hz].
-    t1, t2
-        T1 and T2* [s] that features are made with.
-    over_threshold
-        Inversion in units of the threshold, about.
-    """
-
-    matrix: int = 44
-    angles: int = 30
-    modes: int = 67
-    bandwidth: float = 0.1223
-    t1: float = 5.0
-    t2: float = 0.7
-    over_threshold: float = 10.0
-
-
 class ProfileNetwork(nn.Module):
-    """Profiles ``[projection, mode]`` of a mean of 1, none negative, from features ``[projection, channel, mode]``."""
+    """Profiles ``[scan, angle, mode]``, none negative, their mean 1; from features ``[scan, angle, channel, mode]``."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv1d(CHANNELS, _WIDTH, 7, padding=3)
         self.blocks = nn.ModuleList(_Residual(dilation) for dilation in _DILATIONS)
+        self.neighbours = nn.ModuleList(_Neighbours(apart) for apart in _APART)
         self.head = nn.Conv1d(_WIDTH + CHANNELS, 1, 1)
 
     def forward(self, seen: Tensor) -> Tensor:
         """Return the profiles."""
+        scans, angles = seen.shape[:2]
+        seen = seen.flatten(0, 1)
         x = self.stem(seen)
-        for block in self.blocks:
+        for number, block in enumerate(self.blocks):
             x = block(x)
+            if number < len(self.neighbours):
+                x = self.neighbours[number](x, angles)
         told = functional.softplus(self.head(torch.cat((x, seen), 1))[:, 0], beta=4.0)
-        return told / told.mean(1, keepdim=True)
+        return (told / told.mean(1, keepdim=True)).view(scans, angles, -1)
 
 
 class _Residual(nn.Module):
@@ -86,6 +64,21 @@ class _Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.two(functional.silu(self.one(functional.silu(self.norm(x)))))
+
+
+class _Neighbours(nn.Module):
+    """What three angles tell together, beside the identity, which it is at first: some emit next to nothing."""
+
+    def __init__(self, apart: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(_GROUPS, _WIDTH)
+        self.one = nn.Conv2d(_WIDTH, _WIDTH, (3, 5), padding=(apart, 2), dilation=(apart, 1))
+        self.two = nn.Conv1d(_WIDTH, _WIDTH, 5, padding=2)
+        nn.init.zeros_(self.two.weight)
+
+    def forward(self, x: Tensor, angles: int) -> Tensor:
+        by_angle = functional.silu(self.norm(x)).unflatten(0, (-1, angles)).transpose(1, 2)
+        return x + self.two(functional.silu(self.one(by_angle)).transpose(1, 2).flatten(0, 1))
 
 
 class ImageNetwork(nn.Module):
@@ -151,7 +144,7 @@ class Networks:
         p = self.purpose
         if seen.shape[1:] != (p.angles, CHANNELS, p.modes):
             raise ShapeError(f"features are {tuple(seen.shape)}, the networks are for {p}: train them for such a scan")
-        sinogram = self.profiles(seen.flatten(0, 1)).view(len(seen), p.angles, p.modes)
+        sinogram = self.profiles(seen)
         linear = torch.einsum("wpm,sm->swp", self.tomography, sinogram.flatten(1) / p.modes)
         linear = linear.view(len(seen), 2, p.matrix, p.matrix)
         return sinogram, linear[:, 1], self.images(linear)

@@ -15,7 +15,8 @@ from torch import Tensor
 from pulsetwin.atomic import atomic_file
 from pulsetwin.errors import FileError
 from pulsetwin.recon.network_file import digest_of
-from pulsetwin.recon.raser.network import Networks, Purpose, new_networks
+from pulsetwin.recon.raser.network import Networks, new_networks
+from pulsetwin.recon.raser.purpose import Purpose
 
 _KIND = "pulsetwin RASER networks 1"
 _STATE = "state."  # of names of tensors that are no weights

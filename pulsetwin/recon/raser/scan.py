@@ -1,82 +1,129 @@
-"""The image of a RASER scan, from its raw data and what the sequence states."""
+"""The projections of a RASER scan, from its raw data and what the sequence states."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.interpolate import make_interp_spline
 
 from pulsetwin.errors import MismatchError, ProtocolError
-from pulsetwin.progress import Progress, silent
 from pulsetwin.rawdata import RawData
-from pulsetwin.recon.raser.inversion import invert
+from pulsetwin.recon.definitions import stated_numbers
 from pulsetwin.sim.raser.threshold import PROTON
-from pulsetwin.volume import Images, affine_ras
 
 _NEEDED = ("RaserAngles", "RaserGradient", "RaserDwell", "RaserSegmentSamples", "RaserGap", "Matrix", "FOV")
+_TURN = 2 * math.pi + 1e-6  # an angle beyond is in another unit than rad
 
 
-def is_raser_scan(raw: RawData) -> bool:
-    """Return whether a scan was played by a RASER sequence: it states the angles."""
-    return "RaserAngles" in raw.definitions
+class Stated(NamedTuple):
+    """What a sequence states.
 
-
-def invert_scan(raw: RawData, *, seconds: float = 4.096, progress: Progress = silent, **settings: Any) -> Images:
-    """Return the image of a RASER scan: relative inversion, its largest voxel 1, by `inversion.invert`.
-
-    Quality has chi squared, the parameters and their errors. Of several coils the strongest combination is taken.
-
-    Parameters
+    Attributes
     ----------
-    raw
-        Its projections, one LIN each, whose acquisitions are numbered by SEG.
-    seconds
-        How much of each projection is used [s]; later there should be nothing left but noise.
-    progress
-        Called as the inversion goes on.
-    settings
-        Further ones of `inversion.invert`.
+    angles
+        Of the gradient ``[angle]`` [rad].
+    matrix
+        Pixels of the image along y and x.
+    bandwidth
+        Of a pixel [Hz].
+    dwell
+        From sample to sample [s].
+    gap
+        Samples missing between the acquisitions of an angle.
+    """
+
+    angles: np.ndarray
+    matrix: tuple[int, int]
+    bandwidth: float
+    dwell: float
+    gap: int
+
+
+class Projections(NamedTuple):
+    """Samples ``[angle, sample]``, complex, mixed down to the middle of the image, and what the sequence states."""
+
+    signal: np.ndarray
+    stated: Stated
+
+
+def stated(definitions: Mapping[str, Any]) -> Stated:
+    """Return what the definitions of a RASER `.seq` state.
 
     Raises
     ------
     MismatchError
-        If the scan states no RASER angles, or projections are missing.
+        If it is no RASER sequence.
     ProtocolError
-        If the image is not square, or as `inversion.invert`.
+        If a definition is not a number or of another unit, or the pixels are not square.
     """
-    said = raw.definitions
-    missing = [name for name in _NEEDED if name not in said]
+    missing = [name for name in _NEEDED if name not in definitions]
     if missing:
         raise MismatchError(f"the scan does not state {', '.join(missing)}: give the .seq of a RASER scan by --seq")
-    angles, dwell = np.atleast_1d(np.asarray(said["RaserAngles"], np.float64)), float(said["RaserDwell"])
-    columns, rows = (int(count) for count in said["Matrix"][:2])
-    size = float(said["FOV"][0]) / columns
-    if not math.isclose(size, float(said["FOV"][1]) / rows, rel_tol=1e-6):
+    said = {name: stated_numbers(definitions, name) for name in _NEEDED}
+    angles, matrix, fov = said["RaserAngles"], said["Matrix"][:2], said["FOV"][:2]
+    gradient, dwell, gap = (float(said[name][0]) for name in ("RaserGradient", "RaserDwell", "RaserGap"))
+    _check(angles, matrix, fov, gradient, dwell)
+    columns, rows = (int(count) for count in matrix)
+    return Stated(angles, (rows, columns), PROTON / (2 * math.pi) * gradient * float(fov[0]) / columns, dwell, int(gap))
+
+
+def projections_of(raw: RawData, seconds: float = 4.096) -> Projections:
+    """Return the projections of a RASER scan. Of several coils the strongest combination is taken.
+
+    Parameters
+    ----------
+    raw
+        One LIN for each angle, whose acquisitions are numbered by SEG.
+    seconds
+        How much of each projection is used [s]; later there should be nothing left but noise.
+
+    Raises
+    ------
+    MismatchError
+        If the scan states no RASER angles, or projections are missing or of several lengths.
+    ProtocolError
+        As of `stated`, or if a sample is not a number.
+    """
+    said = stated(raw.definitions)
+    signal = bridged(raw, len(said.angles), said.gap)[:, : round(seconds / said.dwell)]
+    bad = ~np.isfinite(signal).all(1)
+    if bad.any():
+        raise ProtocolError(f"projection {int(bad.argmax())} has samples that are no numbers: measure it again")
+    y, x = (((count - 1) / 2 - count // 2) * said.bandwidth for count in said.matrix)  # the middle, from voxel n // 2
+    offset = x * np.cos(said.angles) + y * np.sin(said.angles)
+    signal = signal * np.exp(2j * np.pi * offset[:, None] * said.dwell * np.arange(signal.shape[1]))
+    return Projections(signal, said)
+
+
+def _check(angles: np.ndarray, matrix: np.ndarray, fov: np.ndarray, gradient: float, dwell: float) -> None:
+    """Raise `ProtocolError` where numbers that a scan states make no sense."""
+    if (np.abs(angles) > _TURN).any():
+        raise ProtocolError(f"RaserAngles reach {np.abs(angles).max():g}: they are in rad, at most 2 pi")
+    if len(matrix) < 2 or len(fov) < 2 or min(*matrix, *fov, dwell, abs(gradient)) <= 0:
+        raise ProtocolError(f"Matrix {matrix}, FOV {fov} m, RaserGradient {gradient:g} T/m, RaserDwell {dwell:g} s: "
+                            "build the sequence anew")  # fmt: skip
+    if fov.max() > 1 or abs(gradient) > 1 or dwell > 1:
+        raise ProtocolError(
+            f"FOV {fov} m, RaserGradient {gradient:g} T/m, RaserDwell {dwell:g} s: these are in m, T/m and s"
+        )
+    if not math.isclose(fov[0] / matrix[0], fov[1] / matrix[1], rel_tol=1e-6):
         raise ProtocolError("the voxels of the scan are not square: build the sequence anew with a square matrix")
-    rate = PROTON / (2 * math.pi) * float(said["RaserGradient"])
-    signal = projections(raw, len(angles))[:, : round(seconds / dwell)]
-    away = [((count - 1) / 2 - count // 2) * size for count in (columns, rows)]  # the image's middle, from voxel n // 2
-    offset = rate * (away[0] * np.cos(angles) + away[1] * np.sin(angles))
-    signal = signal * np.exp(2j * np.pi * offset[:, None] * dwell * np.arange(signal.shape[1]))
-    found = invert(
-        signal, dwell, angles, matrix=(rows, columns), pixel_bandwidth=rate * size, progress=progress, **settings
-    )
-    quality = {"chi_squared": found.chi_squared}
-    for name, value, error in zip(("T1", "T2star", "kappa"), found.parameters, found.errors, strict=True):
-        quality |= {name: float(value), f"{name}_error": float(error)}
-    warnings = () if 0.8 < found.chi_squared < 1.2 else (
-        f"chi squared is {found.chi_squared:.3g} per sample: the model does not explain the data, so doubt the image",
-    )  # fmt: skip
-    deviation = np.maximum(found.deviation, np.finfo(np.float32).tiny)[None]
-    values = found.image[None, None].astype(np.complex64)
-    affine = affine_ras(raw.geometry, (columns, rows, 1))
-    return Images(values, affine, ({},), noise_std=deviation, quality=quality, warnings=warnings)
 
 
-def projections(raw: RawData, angles: int) -> np.ndarray:
+def bridged(raw: RawData, angles: int, gap: int) -> np.ndarray:
     """Return the signal of each angle on one even grid of time, ``[angle, sample]``, gaps of the receiver bridged.
+
+    Parameters
+    ----------
+    raw
+        The scan.
+    angles
+        That there should be.
+    gap
+        Samples missing between the acquisitions of an angle.
 
     Raises
     ------
@@ -92,7 +139,6 @@ def projections(raw: RawData, angles: int) -> np.ndarray:
     if len(group) != angles * segments or not (line[order] == np.repeat(np.arange(angles), segments)).all():
         raise MismatchError(f"{len(group)} acquisitions for {angles} angles of {segments}: some are missing or double")
     samples = _one_coil(np.asarray(group.samples[order], np.complex128)).reshape(angles, segments, -1)
-    gap = int(raw.definitions["RaserGap"])
     if segments == 1 or gap == 0:
         return samples.reshape(angles, -1)
     length = samples.shape[2]

@@ -17,8 +17,9 @@ from pulsetwin.errors import MismatchError, ProtocolError
 from pulsetwin.progress import Progress, silent
 from pulsetwin.recon.agreement import ssim_uniform
 from pulsetwin.recon.raser.examples import Examples, Pool, domain_of, one_example, stacked
-from pulsetwin.recon.raser.network import Networks, Purpose, new_networks, projector
+from pulsetwin.recon.raser.network import Networks, new_networks, projector
 from pulsetwin.recon.raser.network_file import load_networks, save_networks
+from pulsetwin.recon.raser.purpose import Purpose
 
 _SEEN_FIRST = 16  # batches of examples before the first step
 _HELD_OUT = 1 << 31  # added to the seed: of images that are not trained with

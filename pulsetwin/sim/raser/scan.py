@@ -15,6 +15,7 @@ from pulsetwin.operators.strips import strip_areas
 from pulsetwin.rawdata import Geometry, RawData
 from pulsetwin.sequences.events import NONE
 from pulsetwin.sequences.geometry import with_sequence
+from pulsetwin.sequences.raser import is_raser
 from pulsetwin.sequences.readouts import PlayedReadouts, played_readouts
 from pulsetwin.sequences.seqfile import RF, SeqFile
 from pulsetwin.sim.acquire import RAS_OF_GRADIENTS
@@ -52,11 +53,6 @@ class Sample:
     total: float = 10.0
     spread: float = 0.05
     start: float = 1e-3
-
-
-def is_raser(seq: SeqFile) -> bool:
-    """Return whether a sequence is made for RASER: it states the angles."""
-    return "RaserAngles" in seq.definitions
 
 
 def acquire_raser(
@@ -152,7 +148,7 @@ def _raw(
 
 def _check(seq: SeqFile, phantom: Phantom, sample: Sample, snr: float | None, seed: int) -> None:
     """Raise `ProtocolError` unless sequence, phantom and settings make sense together."""
-    if not is_raser(seq):
+    if not is_raser(seq.definitions):
         raise ProtocolError(f"{seq.path} states no RaserAngles: it is no RASER sequence")
     if (seq.events[:, RF] != NONE).any():
         raise ProtocolError(f"{seq.path} plays pulses for its references, which are not simulated: build it without")

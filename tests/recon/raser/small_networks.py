@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pulsetwin.recon.raser.network import Purpose
+from pulsetwin.recon.raser.purpose import Purpose
 
 PURPOSE = Purpose(matrix=12, angles=6, modes=17, bandwidth=0.4)

@@ -9,7 +9,7 @@ from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.operators.strips import strip_areas
 from pulsetwin.recon.raser.driven import Parameters
 from pulsetwin.recon.raser.features import CHANNELS, RATIOS, features
-from pulsetwin.recon.raser.network import Purpose
+from pulsetwin.recon.raser.purpose import Purpose
 from pulsetwin.sim.raser.training_data import Domain, one_image
 from tests.recon.raser.small_networks import PURPOSE
 

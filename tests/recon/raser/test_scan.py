@@ -1,4 +1,4 @@
-"""RASER scans of the twin: projections on one grid, and the image."""
+"""RASER scans of the twin: projections on one grid, and what is wrong with some."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ import numpy as np
 import pypulseq as pp
 import pytest
 
-from pulsetwin.errors import MismatchError
-from pulsetwin.rawdata import Geometry
-from pulsetwin.recon.raser.driven import Parameters
-from pulsetwin.recon.raser.scan import invert_scan, is_raser_scan, projections
+from pulsetwin.errors import MismatchError, ProtocolError
+from pulsetwin.rawdata import RawData
+from pulsetwin.recon.raser.scan import bridged, projections_of
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences import raser
 from pulsetwin.sim.phantoms import tube
 from pulsetwin.sim.raser.scan import acquire_raser
-from pulsetwin.volume import affine_ras
 
 FOV = (3e-3, 3e-3, 1e-2)
 
@@ -26,38 +24,72 @@ def sequence(scanner: str = "magritek-spinsolve-60", **settings) -> pp.Sequence:
     return raser.build(raser.Protocol(**(protocol | settings)), Scanner.preset(scanner))
 
 
-@pytest.mark.slow
-def test_a_tube_is_seen_where_it_is():
-    """Centre of gravity of the simulated density, to a tenth of a voxel: no mirror, no shift by half a voxel."""
-    phantom = tube((1, 64, 64), FOV)
-    raw = acquire_raser(sequence(angles=16), phantom, snr=1000.0)
-    images = invert_scan(raw, parameters=Parameters(5.0, 0.7, 1.0))
-    assert is_raser_scan(raw)
-    assert 0.8 < images.quality["chi_squared"] < 1.2
+@pytest.fixture(scope="module")
+def raw() -> RawData:
+    return acquire_raser(sequence(samples=1024), tube((1, 16, 16), FOV))
 
-    def middle(values, affine):
-        z, y, x = np.meshgrid(*map(np.arange, values.shape), indexing="ij")
-        weights = values.ravel() / values.sum()
-        return (affine @ [weights @ x.ravel(), weights @ y.ravel(), weights @ z.ravel(), 1])[:2]
 
-    density = phantom.proton_density.sum(0).numpy()[None]
-    where = Geometry(FOV, (64, 64, 1), np.eye(3), np.zeros((1, 3)))
-    wanted = middle(density, affine_ras(where, (64, 64, 1)))
-    found = middle(np.abs(images.values[0]), images.affine)
-    assert np.abs(found - wanted).max() < 0.1 * 1e3 * FOV[0] / 16
+def stating(raw: RawData, **said) -> RawData:
+    return replace(raw, definitions={**raw.definitions, **said})
 
 
 def test_gaps_between_acquisitions_are_bridged():
     given = {"angles": 2, "samples": 32768, "dwell": 500e-6}
     phantom = tube((1, 16, 16), FOV)
-    whole = projections(acquire_raser(sequence(**given), phantom, seed=1), 2)
-    parts = projections(acquire_raser(sequence("siemens-prisma", **given), phantom, seed=1), 2)
-    assert np.abs(parts[:, : whole.shape[1]] - whole).max() < 1e-4 * np.abs(whole).max()
+    parts = acquire_raser(sequence("siemens-prisma", **given), phantom, seed=1)
+    whole = bridged(acquire_raser(sequence(**given), phantom, seed=1), 2, 0)
+    found = bridged(parts, 2, int(parts.definitions["RaserGap"]))
+    assert np.abs(found[:, : whole.shape[1]] - whole).max() < 1e-4 * np.abs(whole).max()
 
 
-def test_missing_projections_are_told():
-    raw = acquire_raser(sequence(samples=1024), tube((1, 16, 16), FOV))
+def test_what_the_sequence_states_is_told(raw):
+    found = projections_of(raw, 1.5)
+    assert found.signal.shape == (8, 750)
+    assert found.stated.matrix == (16, 16)
+    assert np.allclose(found.stated.angles, np.pi * np.arange(8) / 8)
+    assert abs(found.stated.bandwidth / (42.577478e6 * 26e-6 * 3e-3 / 16) - 1) < 1e-6
+
+
+def test_missing_projections_are_told(raw):
     with pytest.raises(MismatchError, match="missing or double"):
-        projections(raw, 9)
+        projections_of(stating(raw, RaserAngles=np.pi * np.arange(9) / 9))
+    (group,) = raw.groups
+    double = replace(group, labels={**group.labels, "LIN": np.maximum(group.label("LIN"), 1)})
+    with pytest.raises(MismatchError, match="missing or double"):
+        projections_of(replace(raw, groups=(double,)))
+
+
+def test_projections_of_several_lengths_are_told(raw):
+    with pytest.raises(MismatchError, match="several lengths"):
+        projections_of(replace(raw, groups=raw.groups * 2))
+
+
+def test_missing_angles_are_told(raw):
     with pytest.raises(MismatchError, match="RaserAngles"):
-        invert_scan(replace(raw, definitions={}))
+        projections_of(replace(raw, definitions={}))
+    with pytest.raises(ProtocolError, match="finite"):
+        projections_of(stating(raw, RaserAngles="uniform"))
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"RaserAngles": 22.5 * np.arange(8)}, "in rad"),
+        ({"RaserGradient": 26.0}, "m, T/m and s"),
+        ({"FOV": [3.0, 3.0, 10.0]}, "m, T/m and s"),
+        ({"RaserDwell": 2000.0}, "m, T/m and s"),
+        ({"RaserGradient": 0.0}, "anew"),
+        ({"FOV": [3e-3, 4e-3, 1e-2]}, "square"),
+    ],
+)
+def test_other_units_and_impossible_numbers_are_told(raw, said, words):
+    with pytest.raises(ProtocolError, match=words):
+        projections_of(stating(raw, **said))
+
+
+def test_samples_that_are_no_numbers_are_told(raw):
+    (group,) = raw.groups
+    samples = np.array(group.samples[:])
+    samples[5, 0, 7] = np.nan
+    with pytest.raises(ProtocolError, match="projection 5"):
+        projections_of(replace(raw, groups=(replace(group, samples=samples),)))

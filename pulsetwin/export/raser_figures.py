@@ -1,0 +1,64 @@
+"""Figures of a RASER image: its standard deviation, its sinogram beside the spectra, and how white the residual is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pulsetwin.export.figures import new_figure
+from pulsetwin.export.pictures import Planned
+from pulsetwin.volume import Images
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EXTRAS = ("spectra", "sinogram", "residual")
+"""Sizes of the spectra and the sinogram, ``[1, angle, mode]``, and the residual's correlation, ``[1, 1, lag]``."""
+_SINOGRAM = ("RASER", "Spectra as measured, and the projections of the image: each angle in units of its mean.")
+_DEVIATION = ("RASER", "The image, its largest voxel 1, and its standard deviation.")
+_RESIDUAL = ("RASER", "Correlation of the residual's samples with later ones: 0 but for lag 0 where it is white noise.")
+
+
+def planned(images: Images, extras: Mapping[str, np.ndarray]) -> list[Planned]:
+    """List the figures that the extras of a RASER image allow, none for other images."""
+    known = {
+        "sinogram": ("sinogram" in extras, *_SINOGRAM, lambda: sinograms(extras["spectra"][0], extras["sinogram"][0])),
+        "deviation": ("residual" in extras, *_DEVIATION, lambda: deviation(images)),
+        "residual": ("residual" in extras, *_RESIDUAL, lambda: residual(extras["residual"][0, 0])),
+    }
+    return [(name, section, caption, draw) for name, (wanted, section, caption, draw) in known.items() if wanted]
+
+
+def sinograms(before: np.ndarray, after: np.ndarray) -> Figure:
+    """Draw spectra and projections, ``[angle, mode]`` each, of the same field of view."""
+    figure = new_figure(9, 4)
+    for axes, values, title in zip(figure.subplots(1, 2), (before, after), ("measured", "mended"), strict=True):
+        shown = values / np.maximum(values.mean(1, keepdims=True), 1e-30)
+        edges = (-0.5, 0.5, len(values) - 0.5, -0.5)
+        drawn = axes.imshow(shown, aspect="auto", cmap="magma", vmin=0, interpolation="none", extent=edges)
+        axes.set(title=title, xlabel="place along the gradient / width of all strips", ylabel="projection")
+        figure.colorbar(drawn, ax=axes)
+    return figure
+
+
+def deviation(images: Images) -> Figure:
+    """Draw an image and its standard deviation."""
+    figure = new_figure(8, 3.6)
+    pair = np.abs(images.values[0, 0]), images.noise_std[0]
+    for axes, values, title in zip(figure.subplots(1, 2), pair, ("image", "standard deviation"), strict=True):
+        drawn = axes.imshow(values, origin="lower", cmap="gray", vmin=0, vmax=float(np.percentile(values, 99.5)))
+        axes.set(title=title, xticks=[], yticks=[])
+        figure.colorbar(drawn, ax=axes)
+    return figure
+
+
+def residual(correlation: np.ndarray) -> Figure:
+    """Draw the correlation of a residual by lag."""
+    figure = new_figure(6.4, 3.2)
+    axes = figure.subplots()
+    axes.stem(np.arange(len(correlation)), correlation, basefmt=" ")
+    axes.axhline(0, color="gray", linewidth=0.8)
+    axes.set(xlabel="lag [samples]", ylabel="correlation", ylim=(min(-0.3, float(correlation.min())), 1.05))
+    return figure

@@ -1,0 +1,180 @@
+"""From a RASER scan to its image: by raw spectra, by networks, by inversion, or by inversion of what networks begin."""
+
+from __future__ import annotations
+
+import math
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from pulsetwin.errors import ProtocolError
+from pulsetwin.operators.strips import strip_areas
+from pulsetwin.progress import Progress, silent
+from pulsetwin.rawdata import RawData
+from pulsetwin.recon.raser.calibrate import kappa_of
+from pulsetwin.recon.raser.driven import Parameters
+from pulsetwin.recon.raser.features import features, spectra
+from pulsetwin.recon.raser.inversion import Inversion, invert, strips_over
+from pulsetwin.recon.raser.network import Networks
+from pulsetwin.recon.raser.network_file import load_networks
+from pulsetwin.recon.raser.purpose import check_suits
+from pulsetwin.recon.raser.scan import Projections, projections_of
+from pulsetwin.recon.raser.tomography import filtered_back_projection
+from pulsetwin.volume import Images, affine_ras
+
+METHODS = ("fbp", "cnn", "inversion", "hybrid")
+SHIPPED = files("pulsetwin.recon.raser") / "networks.safetensors"
+"""Networks for 44 by 44 pixels of 0.1223 Hz, 30 angles, T2* of 0.7 s and 10 times the threshold."""
+_T1, _T2 = 5.0, 0.7  # pyrazine at 1.5 T: doi:10.1126/sciadv.abp8483
+_EXPLAINED = 0.8, 1.2  # chi squared
+
+
+class Told(NamedTuple):
+    """What a method tells: an image ``[y, x]``, its deviation, a sinogram ``[angle, mode]``, the residual, figures."""
+
+    image: np.ndarray
+    deviation: np.ndarray | None
+    sinogram: np.ndarray
+    residual: np.ndarray | None
+    quality: dict[str, float]
+    warnings: tuple[str, ...]
+
+
+def image_of_scan(
+    raw: RawData, method: str, *, networks: str | Path | None = None, over_threshold: float = 10.0,
+    gain: float | None = None, seconds: float = 4.096, progress: Progress = silent,
+) -> Images:  # fmt: skip
+    """Return the image of a RASER scan: relative inversion, its largest voxel 1.
+
+    Extras are the spectra as measured and the sinogram that the image was made of or suits, ``[1, angle, mode]``, and
+    of an inversion the correlation of the residual's samples, ``[1, 1, lag]``.
+
+    Parameters
+    ----------
+    raw
+        The scan, see `scan.projections_of`.
+    method
+        One of `METHODS`: ``fbp`` takes the spectra for projections; ``cnn`` are networks; ``inversion`` fits the
+        equations of motion, and ``hybrid`` does from the networks' image on.
+    networks
+        File that `train.train` wrote; `SHIPPED` if None.
+    over_threshold
+        Inversion of all spins in units of the threshold, about.
+    gain
+        Of the receiver: signal as recorded over that in units of the threshold. Told by the data if None.
+    seconds
+        How much of each projection is used [s].
+    progress
+        Called as an inversion goes on.
+
+    Raises
+    ------
+    MismatchError
+        If the scan is no RASER scan or incomplete, or the networks are for another.
+    ProtocolError
+        If there is no such method, or as `scan.projections_of`, `calibrate.kappa_of` and `inversion.invert`.
+    FileError
+        If the networks cannot be read.
+    """
+    if method not in METHODS:
+        raise ProtocolError(f"no method {method!r} for RASER scans; there are {', '.join(METHODS)}")
+    for name, value in (("over_threshold", over_threshold), ("gain", 1.0 if gain is None else gain)):
+        if not 0 < value < math.inf:
+            raise ProtocolError(f"{name} {value:g}: give a number above 0")
+    learnt = load_networks(SHIPPED if networks is None else networks)[0] if method in ("cnn", "hybrid") else None
+    scan = projections_of(raw, seconds)
+    dwell, bandwidth = scan.stated.dwell, scan.stated.bandwidth
+    modes = strips_over(np.ones(scan.stated.matrix, bool))
+    measured = spectra(scan.signal, dwell, modes, bandwidth)
+    if method == "fbp":
+        told = _raw(scan, measured)
+    else:
+        kappa = gain**-2.0 if gain is not None else kappa_of(
+            scan.signal, dwell, modes, bandwidth, t1=_T1, t2=_T2, over_threshold=over_threshold
+        )  # fmt: skip
+        told = _of(scan, learnt, Parameters(_T1, _T2, kappa), over_threshold, method, progress)
+    return _images(raw, scan, measured, told)
+
+
+def _raw(scan: Projections, measured: np.ndarray) -> Told:
+    areas = strip_areas(scan.stated.matrix, scan.stated.angles, measured.shape[1])
+    image = filtered_back_projection(measured, areas).reshape(scan.stated.matrix)
+    return Told(image, None, measured, None, {}, ("Spectra of a RASER are no projections: the image is distorted.",))
+
+
+def _of(
+    scan: Projections, learnt: Networks | None, parameters: Parameters, over_threshold: float, method: str,
+    progress: Progress,
+) -> Told:  # fmt: skip
+    """Return what networks tell, or the inversion that begins with it, or that without."""
+    first = None
+    if learnt is not None:
+        sinogram, first = by_networks(learnt, scan, parameters, over_threshold)
+        if method == "cnn":
+            return Told(first, None, sinogram, None, {"kappa": parameters.kappa}, ())
+    said = scan.stated
+    found = invert(
+        scan.signal, said.dwell, said.angles, matrix=said.matrix, pixel_bandwidth=said.bandwidth,
+        over_threshold=over_threshold, parameters=parameters, first=first, progress=progress,
+    )  # fmt: skip
+    return _inverted(found)
+
+
+def by_networks(
+    networks: Networks, scan: Projections, parameters: Parameters, over_threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sinogram ``[angle, mode]``, of a mean of 1, and the image ``[y, x]`` of networks.
+
+    Raises
+    ------
+    MismatchError
+        If they are for another matrix, other angles or another width of pixels.
+    """
+    p = networks.purpose
+    check_suits(p, scan, parameters.t2)
+    seen = features(scan.signal, scan.stated.dwell, p.modes, p.bandwidth, parameters, over_threshold)
+    with torch.no_grad():
+        sinogram, _, images = networks(torch.from_numpy(seen)[None])
+    return sinogram[0].double().numpy(), images[0].double().numpy()
+
+
+def _inverted(found: Inversion) -> Told:
+    quality = {"chi_squared": found.chi_squared}
+    for name, value, error in zip(("T1", "T2star", "kappa"), found.parameters, found.errors, strict=True):
+        quality |= {name: float(value), f"{name}_error": float(error)}
+    low, high = _EXPLAINED
+    warnings = () if low < found.chi_squared < high else (
+        f"chi squared is {found.chi_squared:.3g} per sample: the model does not explain the data, so doubt the image",
+    )  # fmt: skip
+    return Told(found.image, found.deviation, found.sinogram, found.residual, quality, warnings)
+
+
+def correlation(residual: np.ndarray, lags: int = 40) -> np.ndarray:
+    """Return how samples of a residual ``[angle, time]`` resemble later ones: 1 at lag 0, then 0 if white, ``[lag]``.
+
+    Parameters
+    ----------
+    residual
+        Complex.
+    lags
+        How many, that of 0 included.
+    """
+    count = residual.shape[1]
+    products = [(residual[:, lag:] * residual[:, : count - lag].conj()).mean().real for lag in range(min(lags, count))]
+    return np.array(products) / products[0]
+
+
+def _images(raw: RawData, scan: Projections, measured: np.ndarray, told: Told) -> Images:
+    rows, columns = scan.stated.matrix
+    extras, quality = {"spectra": measured[None], "sinogram": told.sinogram[None]}, dict(told.quality)
+    if told.residual is not None:
+        extras["residual"] = correlation(told.residual)[None, None]
+        quality["residual_correlation"] = float(extras["residual"][0, 0, 1])
+    deviation = None if told.deviation is None else np.maximum(told.deviation, np.finfo(np.float32).tiny)[None]
+    largest = max(float(told.image.max()), np.finfo(float).tiny)
+    values = (told.image / largest)[None, None].astype(np.complex64)
+    affine = affine_ras(raw.geometry, (columns, rows, 1))
+    return Images(values, affine, ({},), noise_std=deviation, quality=quality, warnings=told.warnings, extras=extras)

@@ -1,0 +1,96 @@
+"""What networks for RASER images are for: the scans they are trained on, and whether another is such a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pulsetwin.errors import MismatchError
+from pulsetwin.recon.raser.inversion import strips_over
+from pulsetwin.recon.raser.scan import Projections, Stated, stated
+
+_ALIKE = 0.02  # relative difference of widths that networks do not mind
+_SAME = 1e-3  # rad
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What networks are for.
+
+    Parameters
+    ----------
+    matrix
+        Pixels along an edge of the image.
+    angles
+        Projections, evenly within half a turn.
+    modes
+        Pixels of a projection.
+    bandwidth
+        Of a pixel [Hz].
+    t1, t2
+        T1 and T2* [s] that features are made with.
+    over_threshold
+        Inversion in units of the threshold, about.
+    """
+
+    matrix: int = 44
+    angles: int = 30
+    modes: int = 67
+    bandwidth: float = 0.1223
+    t1: float = 5.0
+    t2: float = 0.7
+    over_threshold: float = 10.0
+
+
+def purpose_of(definitions: Mapping[str, Any], over_threshold: float = 10.0) -> Purpose:
+    """Return the purpose that suits the scans of a sequence.
+
+    Parameters
+    ----------
+    definitions
+        Of the `.seq`.
+    over_threshold
+        Inversion in units of the threshold, about.
+
+    Raises
+    ------
+    MismatchError
+        If it is no RASER sequence, its image is not square, or its angles are not even.
+    ProtocolError
+        As of `scan.stated`.
+    """
+    said = stated(definitions)
+    rows, columns = said.matrix
+    if rows != columns or not _even(said):
+        raise MismatchError(
+            f"networks are for square images of even angles, the scan has {columns} by {rows} pixels and "
+            f"{len(said.angles)} angles: build the sequence anew with order uniform"
+        )
+    modes = strips_over(np.ones(said.matrix, bool))
+    return Purpose(rows, len(said.angles), modes, said.bandwidth, over_threshold=over_threshold)
+
+
+def check_suits(purpose: Purpose, scan: Projections, t2: float) -> None:
+    """Raise `MismatchError` unless networks of a purpose are for the scan of a sample, whose T2* [s] is given."""
+    p, said = purpose, scan.stated
+    width = said.bandwidth * t2 / (p.bandwidth * p.t2)
+    if (
+        said.matrix != (p.matrix, p.matrix)
+        or len(said.angles) != p.angles
+        or not _even(said)
+        or abs(width - 1) > _ALIKE
+    ):
+        raise MismatchError(
+            f"the networks are for {p.matrix} by {p.matrix} pixels of {p.bandwidth:.4g} Hz and {p.angles} even angles, "
+            f"the scan has {said.matrix[1]} by {said.matrix[0]} of {said.bandwidth:.4g} Hz and {len(said.angles)}: "
+            "train some for it by: pulsetwin train raser --seq"
+        )
+
+
+def _even(said: Stated) -> bool:
+    """Return whether angles are in even steps within half a turn, from 0."""
+    count = len(said.angles)
+    return np.allclose(said.angles, np.pi * np.arange(count) / count, atol=_SAME)

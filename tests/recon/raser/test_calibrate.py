@@ -1,0 +1,48 @@
+"""The gain of the receiver, told by the projections of the simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pulsetwin.errors import ProtocolError
+from pulsetwin.recon.raser.calibrate import kappa_of
+from pulsetwin.sim.raser.training_data import Domain, one_image
+
+DOMAIN = Domain(finer=2, pumped=(0.0, 0.0))
+
+
+def found(signal: np.ndarray) -> float:
+    times = {"t1": 5.0, "t2": 0.7, "over_threshold": 10.0}
+    return kappa_of(signal, DOMAIN.dwell, DOMAIN.modes, DOMAIN.bandwidth, **times)
+
+
+def noisy(number: int) -> np.ndarray:
+    """Return the signals of an image, of two modes in a pixel."""
+    signal, rng = one_image(DOMAIN, 3, number)["signal"], np.random.default_rng(number)
+    size = 1e-3 * np.abs(signal).max(1).mean()
+    return signal + size * (rng.standard_normal(signal.shape) + 1j * rng.standard_normal(signal.shape))
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_signals_in_units_of_the_threshold_have_a_kappa_of_one(number):
+    assert abs(np.log(found(noisy(number)))) < 0.12
+
+
+def test_a_gain_of_any_size_is_told():
+    signal = noisy(0)
+    assert abs(found(1e-4 * signal) * 1e-8 / found(signal) - 1) < 0.01
+
+
+def test_a_sample_below_the_threshold_tells_no_gain():
+    signal = one_image(Domain(total=(0.9, 0.9), pumped=(0.0, 0.0)), 0, 0)["signal"]
+    with pytest.raises(ProtocolError, match="no gain"):
+        found(signal)
+
+
+def test_bad_input_is_told():
+    signal = noisy(0)
+    with pytest.raises(ProtocolError, match="empty or not numbers"):
+        found(0 * signal)
+    with pytest.raises(ProtocolError, match="empty or not numbers"):
+        found(np.nan * signal)

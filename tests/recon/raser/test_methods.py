@@ -1,0 +1,134 @@
+"""Images of RASER scans by each method: where the object lies, what is told beside it, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pulsetwin.errors import FileError, MismatchError, ProtocolError
+from pulsetwin.rawdata import Geometry, RawData
+from pulsetwin.recon.raser.methods import correlation, image_of_scan
+from pulsetwin.recon.raser.network import new_networks
+from pulsetwin.recon.raser.network_file import save_networks
+from pulsetwin.recon.raser.purpose import purpose_of
+from pulsetwin.sim.phantoms import tube
+from pulsetwin.sim.raser.scan import acquire_raser
+from pulsetwin.volume import Images, affine_ras
+from tests.recon.raser.test_scan import FOV, sequence
+
+
+@pytest.fixture(scope="module")
+def raw() -> RawData:
+    return acquire_raser(sequence(), tube((1, 16, 16), FOV), snr=1000.0)
+
+
+@pytest.fixture(scope="module")
+def path(raw, tmp_path_factory):
+    path = tmp_path_factory.mktemp("networks") / "a.safetensors"
+    save_networks(path, new_networks(purpose_of(raw.definitions)), {})
+    return path
+
+
+def off_centre() -> tuple[RawData, np.ndarray, np.ndarray]:
+    """Return a scan of a tube of which a corner is filled, its density and affine."""
+    phantom = tube((1, 64, 64), FOV)
+    density = phantom.proton_density.clone()
+    density[..., 36:48, 14:26] += 1.0
+    phantom = replace(phantom, proton_density=density)
+    raw = acquire_raser(sequence(angles=16), phantom, snr=1000.0)
+    where = Geometry(FOV, (64, 64, 1), np.eye(3), np.zeros((1, 3)))
+    return raw, density.sum(0).numpy()[None], affine_ras(where, (64, 64, 1))
+
+
+def middle(values: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Return the centre of gravity [mm], x and y."""
+    z, y, x = np.meshgrid(*map(np.arange, values.shape), indexing="ij")
+    weights = values.ravel() / values.sum()
+    return (affine @ [weights @ x.ravel(), weights @ y.ravel(), weights @ z.ravel(), 1])[:2]
+
+
+@pytest.mark.slow
+def test_an_object_is_seen_where_it_is_by_inversion():
+    """Centre of gravity of the simulated density, to a tenth of a voxel: no mirror, no shift by half a voxel."""
+    raw, density, affine = off_centre()
+    images = image_of_scan(raw, "inversion")
+    assert 0.8 < images.quality["chi_squared"] < 1.2
+    found = middle(np.abs(images.values[0]), images.affine)
+    assert np.abs(found - middle(density, affine)).max() < 0.1 * 1e3 * FOV[0] / 16
+
+
+def test_an_object_is_seen_on_its_side_by_raw_spectra():
+    """Distorted as it is: nearer to where the object is than to its mirror images."""
+    raw, density, affine = off_centre()
+    images = image_of_scan(raw, "fbp")
+    values = np.maximum(images.values[0].real, 0)
+    wanted = middle(density, affine)
+    assert np.abs(wanted).min() > 0.03
+    assert (middle(values**2, images.affine) * wanted > 0).all()
+    assert images.warnings
+
+
+def test_networks_tell_an_image_and_a_sinogram(raw, path):
+    images = image_of_scan(raw, "cnn", networks=path)
+    assert images.values.shape == (1, 1, 16, 16)
+    assert images.values.real.max() == 1
+    assert images.extras["sinogram"].shape == images.extras["spectra"].shape
+    assert images.noise_std is None
+    assert 0.2 < images.quality["kappa"] < 5
+
+
+def test_a_gain_changes_nothing_whether_told_or_given(raw, path):
+    (group,) = raw.groups
+    louder = replace(raw, groups=(replace(group, samples=300 * np.asarray(group.samples[:])),))
+    one, other = (image_of_scan(scan, "cnn", networks=path) for scan in (raw, louder))
+    assert np.abs(one.values - other.values).max() < 1e-3
+    assert abs(300**2 * other.quality["kappa"] / one.quality["kappa"] - 1) < 1e-2
+    given = image_of_scan(louder, "cnn", networks=path, gain=300 * one.quality["kappa"] ** -0.5)
+    assert np.abs(one.values - given.values).max() < 1e-4
+
+
+def test_a_hybrid_begins_with_the_networks_and_tells_what_an_inversion_does(raw, path):
+    told = []
+    images = image_of_scan(raw, "hybrid", networks=path, progress=lambda done, total, what: told.append(total))
+    both = image_of_scan(raw, "inversion", progress=lambda done, total, what: told.append(-total))
+    assert max(told) < -min(told)  # fewer iterations at most
+    for name in ("chi_squared", "T2star", "kappa_error", "residual_correlation"):
+        assert abs(images.quality[name] - both.quality[name]) < 0.3 * abs(both.quality[name]) + 0.05, name
+    assert images.noise_std.shape == (1, 16, 16)
+
+
+def test_correlation_of_white_noise_is_none():
+    rng = np.random.default_rng(0)
+    white = rng.standard_normal((20, 500)) + 1j * rng.standard_normal((20, 500))
+    found = correlation(white)
+    assert found[0] == 1
+    assert np.abs(found[1:]).max() < 0.04
+    assert abs(correlation(white[:, 1:] + white[:, :-1])[1] - 0.5) < 0.03
+
+
+def test_networks_for_another_scan_are_refused(raw, path):
+    other = acquire_raser(sequence(angles=6), tube((1, 16, 16), FOV))
+    with pytest.raises(MismatchError, match="train some"):
+        image_of_scan(other, "cnn", networks=path)
+    turned = replace(raw, definitions={**raw.definitions, "RaserAngles": 0.1 + np.pi * np.arange(8) / 8})
+    with pytest.raises(MismatchError, match="even"):
+        image_of_scan(turned, "cnn", networks=path)
+    with pytest.raises(MismatchError, match="order uniform"):
+        purpose_of(turned.definitions)
+
+
+def test_bad_settings_are_told(raw, tmp_path):
+    with pytest.raises(ProtocolError, match="no method"):
+        image_of_scan(raw, "fft")
+    with pytest.raises(ProtocolError, match="gain"):
+        image_of_scan(raw, "inversion", gain=-1.0)
+    with pytest.raises(ProtocolError, match="over_threshold"):
+        image_of_scan(raw, "inversion", over_threshold=float("nan"))
+    with pytest.raises(FileError, match="cannot be read"):
+        image_of_scan(raw, "cnn", networks=tmp_path / "missing.safetensors")
+
+
+def test_images_travel_as_others_do(raw):
+    assert isinstance(image_of_scan(raw, "fbp"), Images)
