@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from pulsetwin.cli.files import existing, writable
 from pulsetwin.progress import bar
@@ -21,8 +23,17 @@ def optimize(options: argparse.Namespace) -> int:
         f"learnt   {options.output}  ({result['steps']} steps, {result['cpu_seconds']:.0f} s of processor time)\n"
         f"image    differs from the target by {100 * result['image_error']:.1f} %\n"
         f"SAR      {100 * result['sar']:.1f} % of the target's\n"
+        f"sequence {_sequence_words(result)}\n"
     )
     return 0
+
+
+def _sequence_words(result: Mapping[str, Any]) -> str:
+    if "not_realised" in result:
+        return f"none: {result['not_realised']}"
+    reality = result["reality"]
+    longer = "".join(f"; {name} {1e3 * time:.2f} ms longer" for name, time in reality["longer"].items())
+    return f"passes the check; its image differs from the learnt one by {100 * reality['gap']:.1f} %{longer}"
 
 
 def add_optimize(verb: argparse.ArgumentParser) -> None:

@@ -1,71 +1,71 @@
-"""The sequence of a run's folder: what was learnt, realised as a `.seq`, checked, and simulated again."""
+"""What a run has learnt as a `.seq`: realised, checked, and simulated again."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from pulsetwin.atomic import atomic_file, require_writable
-from pulsetwin.errors import FileError, ProtocolError
+from pulsetwin.atomic import require_writable
+from pulsetwin.errors import FileError
 from pulsetwin.export.realise import realise
 from pulsetwin.export.realise_gap import RealityGap, reality_gap
 from pulsetwin.export.siemens import write_seq
 from pulsetwin.optimize.experiment import read_experiment
-from pulsetwin.optimize.problem import problem_of
+from pulsetwin.optimize.problem import Imaged, Problem, problem_of
 from pulsetwin.scanner import Scanner
 
-SEQUENCE, REALITY = "sequence.seq", "reality.json"
+SEQUENCE = "sequence.seq"
 
 
-def realise_run(folder: str | Path, *, pulse: str = "sinc", force: bool = False) -> tuple[dict[str, Any], RealityGap]:
-    """Write ``sequence.seq`` of what a run has learnt, checked against the experiment's scanner, and ``reality.json``.
+def realise_values(
+    problem: Problem, values: Mapping[str, Tensor], shown: Imaged, path: str | Path, *, pulse: str = "sinc",
+    force: bool = False,
+) -> tuple[dict[str, Any], RealityGap]:  # fmt: skip
+    """Write the sequence of learnt values as a `.seq`, checked against the experiment's scanner.
 
     Parameters
     ----------
-    folder
-        Of a finished run, see `run_experiment`.
+    problem
+        What was learnt.
+    values
+        Of its parameters.
+    shown
+        The phantom on which the sequence is compared with what was learnt.
+    path
+        Of the `.seq`.
     pulse
         See `realise`.
     force
-        Whether to replace an earlier sequence.
+        Whether to replace a file.
 
     Returns
     -------
     dict
-        As in ``reality.json``: the gap, by how much times grew, and what the check found.
+        ``gap``, ``scale`` (its size) and ``shape_gap`` of `RealityGap`; ``longer``, ``duration`` and
+        ``learnt_duration`` of `Realised`; and ``warnings`` of the check.
     RealityGap
         With the images.
 
     Raises
     ------
-    FileError
-        If the folder holds no finished run.
     ProtocolError
-        If the sequence cannot be realised or played, or if its phantoms are new in each step.
+        If the sequence cannot be realised, or not be played.
     OutputExistsError
-        If it was realised before and `force` is false.
+        If the file exists and `force` is false.
     """
-    folder = Path(folder)
-    for name in (SEQUENCE, REALITY):
-        require_writable(folder / name, force=force)
-    if not (folder / "learnt.npz").exists():
-        raise FileError(folder, "holds no finished run", "let the experiment end, with --resume")
-    problem = problem_of(read_experiment(folder / "experiment.toml"))
-    if problem.still is None:
-        raise ProtocolError(f"{folder}: it was learnt on phantoms that are new in each step: name one to compare on")
-    with np.load(folder / "learnt.npz") as stored:
-        values = {name: torch.from_numpy(stored[f"value_{name}"]) for name in problem.parameters}
-    timeline = problem.timeline(values)
+    require_writable(Path(path), force=force)
+    with torch.no_grad():
+        timeline = problem.timeline(values)
     scanner = Scanner.preset(problem.experiment.loop.scanner)
     own = realise(timeline, scanner, fov=problem.scheme.fov, pulse=pulse)
-    report = write_seq(own.sequence, folder / SEQUENCE, scanner=scanner, version="1.5", force=force,
-                       definitions={"Name": "learnt"})  # fmt: skip
+    report = write_seq(own.sequence, path, scanner=scanner, version="1.5", force=force, definitions={"Name": "learnt"})
     gap = reality_gap(
-        timeline, folder / SEQUENCE, problem.still.voxels, lambda signal: problem.image(timeline, signal),
+        timeline, path, shown.voxels, lambda signal: problem.image(timeline, signal),
         max_states=problem.experiment.loop.states,
     )  # fmt: skip
     told = {
@@ -73,6 +73,21 @@ def realise_run(folder: str | Path, *, pulse: str = "sinc", force: bool = False)
         "duration": own.duration, "learnt_duration": own.learnt_duration,
         "warnings": [str(finding) for finding in report.warnings],
     }  # fmt: skip
-    with atomic_file(folder / REALITY, force=force) as temporary:
-        temporary.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
     return told, gap
+
+
+def realise_run(folder: str | Path, *, pulse: str = "sinc", force: bool = False) -> tuple[dict[str, Any], RealityGap]:
+    """Write ``sequence.seq`` of what a finished run in a folder has learnt, as `realise_values`.
+
+    Raises
+    ------
+    FileError
+        If the folder holds no finished run.
+    """
+    folder = Path(folder)
+    if not (folder / "learnt.npz").exists():
+        raise FileError(folder, "holds no finished run", "let the experiment end, with --resume")
+    problem = problem_of(read_experiment(folder / "experiment.toml"))
+    with np.load(folder / "learnt.npz") as stored:
+        values = {name: torch.from_numpy(stored[f"value_{name}"]) for name in problem.parameters}
+    return realise_values(problem, values, problem.shown(), folder / SEQUENCE, pulse=pulse, force=force)

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from pulsetwin.atomic import atomic_file
-from pulsetwin.errors import MismatchError, OutputExistsError
+from pulsetwin.errors import MismatchError, OutputExistsError, ProtocolError
 from pulsetwin.optimize.constrained import optimise_under
 from pulsetwin.optimize.experiment import Experiment
 from pulsetwin.optimize.film import save_film, save_frame, state_figure
 from pulsetwin.optimize.loop import Learnt, Loss, Watch, optimise
 from pulsetwin.optimize.losses import contrast_errors, relative_l2
 from pulsetwin.optimize.problem import Imaged, Problem, problem_of
+from pulsetwin.optimize.realise_run import SEQUENCE, realise_values
 from pulsetwin.progress import Progress, silent
 from pulsetwin.sim.isochromats import simulate_isochromats
 from pulsetwin.sim.timeline import Timeline
@@ -35,7 +36,8 @@ def run_experiment(
     """Learn what an experiment asks for, and return its result, as in ``result.json``.
 
     The folder holds ``experiment.toml``, ``checkpoint.pt``, ``learnt.npz`` (the timeline's tensors, the learnt values
-    as ``value_NAME``, ``image`` and ``target``), ``result.json``, ``state.png`` and ``film.gif``.
+    as ``value_NAME``, ``image`` and ``target``), ``result.json``, ``state.png``, ``film.gif``, and ``sequence.seq``
+    where the scanner can play what was learnt, see `realise_run.realise_values`.
 
     Parameters
     ----------
@@ -116,10 +118,20 @@ def _finish(folder: Path, problem: Problem, shown: Imaged, learnt: Learnt, spent
     _picture(problem, learnt.values, shown, learnt.history, folder / STATE)
     _picture(problem, learnt.values, shown, learnt.history, folder / _FRAMES / f"{learnt.step:07d}.png")
     save_film(folder / _FRAMES, folder / FILM)
-    result["hashes"] = {name: _hash(folder / name) for name in (_EXPERIMENT, CHECKPOINT, LEARNT)}
+    result |= _realised(problem, shown, learnt, folder / SEQUENCE)
+    files = (_EXPERIMENT, CHECKPOINT, LEARNT, *([SEQUENCE] if "reality" in result else []))
+    result["hashes"] = {name: _hash(folder / name) for name in files}
     with atomic_file(folder / RESULT, force=True) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     return result
+
+
+def _realised(problem: Problem, shown: Imaged, learnt: Learnt, path: Path) -> dict[str, Any]:
+    """Write the sequence, and return how far it is from what was learnt, or why there is none."""
+    try:
+        return {"reality": realise_values(problem, learnt.values, shown, path, force=True)[0]}
+    except ProtocolError as error:
+        return {"not_realised": str(error)}
 
 
 def _result(

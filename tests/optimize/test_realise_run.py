@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from pulsetwin.errors import FileError, OutputExistsError, ProtocolError
+from pulsetwin.cli import main
+from pulsetwin.errors import FileError, OutputExistsError
 from pulsetwin.export.playable import check
 from pulsetwin.optimize.experiment import experiment_from
 from pulsetwin.optimize.realise_run import realise_run
@@ -35,23 +36,35 @@ pictures = 100
 """
 
 
-@pytest.mark.slow
-def test_a_run_from_zero_is_realised(tmp_path):
-    run_experiment(experiment_from(TABLES, "a", TEXT), tmp_path / "run")
-    told, gap = realise_run(tmp_path / "run")
+def learn(tmp_path, tables, text):
+    run_experiment(experiment_from(tables, "a", text), tmp_path / "run")
+    return json.loads((tmp_path / "run" / "result.json").read_text())
+
+
+def test_a_run_from_zero_ends_in_a_sequence(tmp_path):
+    result = learn(tmp_path, TABLES, TEXT)
     assert check(tmp_path / "run" / "sequence.seq", Scanner.preset("siemens-prisma")).playable
-    assert json.loads((tmp_path / "run" / "reality.json").read_text()) == told
-    assert told["longer"] == {}
-    assert 0 < gap.gap < 0.05
+    assert "sequence.seq" in result["hashes"]
+    assert result["reality"]["longer"] == {}
+    assert 0 < result["reality"]["gap"] < 0.05
     with pytest.raises(OutputExistsError):
         realise_run(tmp_path / "run")
+    told, gap = realise_run(tmp_path / "run", force=True)
+    assert told == result["reality"]
+    assert float((gap.realised - gap.learnt).norm() / gap.learnt.norm()) == pytest.approx(told["gap"])
 
 
-def test_what_cannot_be_is_refused(tmp_path):
+def test_what_cannot_be_played_is_told_and_the_run_ends(tmp_path, capsys):
+    """Six samples are no multiple of four."""
+    path = tmp_path / "six.toml"
+    path.write_text(TEXT.replace("matrix = 8", "matrix = 6"))
+    assert main(["optimize", str(path), "-o", str(tmp_path / "run")]) == 0
+    assert "sequence none: readouts of 6 samples" in capsys.readouterr().out
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert "readouts of 6 samples" in result["not_realised"]
+    assert not (tmp_path / "run" / "sequence.seq").exists()
+
+
+def test_a_folder_without_a_finished_run_is_refused(tmp_path):
     with pytest.raises(FileError, match="holds no finished run"):
         realise_run(tmp_path)
-    sparse = TABLES | {"phantom": {"name": "sparse"}}
-    text = TEXT.replace("shepp-logan", "sparse")
-    run_experiment(experiment_from(sparse, "a", text), tmp_path / "run")
-    with pytest.raises(ProtocolError, match="new in each step"):
-        realise_run(tmp_path / "run")
