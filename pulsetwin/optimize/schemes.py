@@ -122,9 +122,11 @@ def gradient_echoes(
             sample_phase=(math.pi / 2 - values["phase"]).repeat_interleave(matrix),
         )  # fmt: skip
 
-    moments = Bounds(-largest_moment, largest_moment, scale=matrix / fov / 10, unit=matrix / fov)
+    width = matrix / fov
+    moments = Bounds(-largest_moment, largest_moment, scale=width / 10, unit=width)
     bounds = {"flip_angle": Bounds(scale=0.05, unit=0.05), "phase": Bounds(unit=math.pi)}
-    bounds |= dict.fromkeys(("centre", "readout", "bend", "spoil"), moments)
+    bounds |= dict.fromkeys(("centre", "readout", "bend"), moments)
+    bounds["spoil"] = replace(moments, scale=width, unit=2 * width)  # spoilers are learnt by turns of whole voxels
     refocusing = torch.zeros(matrix, dtype=torch.bool)
     return Scheme(values, bounds, build, refocusing, (matrix, matrix), (fov, fov, thickness))
 
