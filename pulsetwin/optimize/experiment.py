@@ -91,7 +91,7 @@ class Weights:
     contrast: float = setting(0.0, "", "squared relative errors of the tissues' contrasts", low=0)
     sar: float = setting(0.0, "", "squared flip angles", low=0)
     smoothness: float = setting(0.0, "", "squared differences of neighbouring flip angles", low=0)
-    coverage: float = setting(0.0, "", "share of k-space without samples", low=0)
+    coverage: float = setting(0.0, "", "unevenness of samples in k-space", low=0)
     gradients: float = setting(0.0, "", "excess of gradient amplitude and slew rate", low=0)
     pns: float = setting(0.0, "", "excess of nerve stimulation over 80 % of its limit", low=0)
 
