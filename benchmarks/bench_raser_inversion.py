@@ -1,43 +1,90 @@
 """RASER images by inversion, on data of four modes in a pixel and sixteen pixels in one of the image.
 
-``python benchmarks/bench_raser_inversion.py --over 10 20 30 --images 8``: Shepp-Logan at multiples of the threshold,
-then random images at the first. T1, T2* and kappa start 10, 3 and 10 % wrong; scales of the projections, phases and
-amplitudes at the start are random. MSE and SSIM after the multiple that suits best (LS), and after both are stretched
-from 0 to 1 (MM).
+``python benchmarks/bench_raser_inversion.py --head 10 20 30 --images 0 100 --table --to figures.csv``: Shepp-Logan's
+head at multiples of the threshold, random images of about 10 times, and a table of the head over signal-to-noise
+ratios, multiples of the threshold, spreads of the inversion and pumping, each beside the spectra as they are. T1, T2* and kappa
+start 10, 3 and 10 % wrong; scales of the projections, phases and amplitudes at the start are random, and of random
+images it is only known that they are about 10 times above the threshold. A pumped scan has two pumps in each projection
+that the inversion does not know of. MSE and SSIM after the multiple that suits best (LS), and after both are stretched
+from 0 to 1 (MM). Each scan is a row of the file; those that are in it already are not done again, so a call that was
+interrupted goes on. Seconds are of the processor.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import time
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from pulsetwin.operators.strips import strip_areas
 from pulsetwin.recon.agreement import ssim_uniform
 from pulsetwin.recon.raser.driven import Parameters
+from pulsetwin.recon.raser.features import spectra
 from pulsetwin.recon.raser.inversion import invert
-from pulsetwin.recon.raser.tomography import filtered_back_projection, sirt
+from pulsetwin.recon.raser.tomography import filtered_back_projection
 from pulsetwin.sim.phantoms import shepp_logan
 from pulsetwin.sim.raser.images import random_image
 from pulsetwin.sim.raser.projections import emitted, strip_frequencies
 
 ANGLES, PIXELS, FINE, MODES, BANDWIDTH = np.arange(30) * np.pi / 30, 44, 4, 268, 8.19 / 67
-DWELL, SAMPLES = 1e-3, 4096
+DWELL, SAMPLES, SIDE = 1e-3, 4096, PIXELS * FINE
 WRONG = Parameters(5.5, 0.72, 0.9)
+PUMPED, PUMP_DECAY = (24 / 67, 42 / 67), 1.0  # where pumps may be, and their decay [s]
+FIGURES = ("LS MSE", "LS SSIM", "MM MSE", "MM SSIM")
+COLUMNS = ("object", "over", "snr", "spread", "pumped", *FIGURES, "T1", "T2*", "kappa", "chi2", "seconds", *(
+    f"raw {name}" for name in FIGURES))  # fmt: skip
 
 
-def scan(image: np.ndarray, over: float, snr: float, seed: int) -> np.ndarray:
-    """Return noisy signals of an image of `FINE` times as many pixels."""
-    rng = np.random.default_rng(seed)
+class Case(NamedTuple):
+    """A scan: the head, or the number of a random image; the head's seed is 0."""
+
+    object: str
+    over: float = 10.0
+    snr: float = 1000.0
+    spread: float = 0.05
+    pumped: bool = False
+
+    @property
+    def seed(self) -> int:
+        """Of all that is random about it."""
+        return 0 if self.object == "head" else int(self.object)
+
+
+def image_of(case: Case) -> np.ndarray:
+    """Return an object of `FINE` times as many pixels."""
+    if case.object == "head":
+        return shepp_logan((1, SIDE, SIDE), (0.1, 0.1, 0.01)).proton_density[0].numpy().astype(float)
+    return random_image(np.random.default_rng(case.seed), SIDE)
+
+
+def scan(image: np.ndarray, case: Case) -> np.ndarray:
+    """Return its noisy signals; a random image is 10 % more or less above the threshold than it is said to be."""
+    rng = np.random.default_rng(case.seed)
+    over = case.over * (1 if case.object == "head" else 1 + 0.1 * np.random.default_rng(case.seed).standard_normal())
     areas = strip_areas(image.shape, ANGLES, MODES, per_pixel=1.0)
     profiles = (areas @ image.ravel()).reshape(len(ANGLES), MODES)
-    totals = over * (1 + 0.05 * rng.standard_normal(len(ANGLES)))
-    frequency = strip_frequencies(MODES, BANDWIDTH / FINE)
+    totals = np.maximum(over * (1 + case.spread * rng.standard_normal(len(ANGLES))), 0.2 * over)
     played = {"t1": 5.0, "t2": 0.7, "share": 1e-3, "dwell": DWELL, "samples": SAMPLES}
-    signal = emitted(profiles, totals, frequency, rng, **played)
-    noise = np.abs(signal).max(1).mean() / snr
+    if case.pumped:
+        played |= {"pump_source": pumps(totals), "pump_decay": PUMP_DECAY}
+    signal = emitted(profiles, totals, strip_frequencies(MODES, BANDWIDTH / FINE), rng, **played)
+    noise = np.abs(signal).max(1).mean() / case.snr
     return signal + noise * (rng.standard_normal(signal.shape) + 1j * rng.standard_normal(signal.shape))
+
+
+def pumps(totals: np.ndarray) -> np.ndarray:
+    """Return what two pumps, each in the width of a pixel, add a second to the modes, ``[angle, mode]``."""
+    rng = np.random.default_rng(1)
+    source = np.zeros((len(totals), MODES // FINE, FINE))
+    low, high = (int(share * source.shape[1]) for share in PUMPED)
+    for angle, total in enumerate(totals):
+        source[angle, rng.integers(low, high + 1, 2)] = 0.5 * rng.random((2, 1)) * total / FINE
+    return source.reshape(len(totals), -1)
 
 
 def figures(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -48,45 +95,61 @@ def figures(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.array([f(*pair) for pair in pairs for f in (lambda a, b: np.mean((a - b) ** 2), ssim_uniform)])
 
 
-def measure(name: str, image: np.ndarray, over: float, snr: float, seed: int) -> np.ndarray:
-    """Print a line for an image and return its figures."""
-    wanted = image.reshape(PIXELS, FINE, PIXELS, FINE).mean((1, 3))
-    signal, began = scan(image, over, snr, seed), time.process_time()
+def measure(case: Case) -> list[float]:
+    """Return the figures of a scan, in the order of `COLUMNS` after those of the case."""
+    image = image_of(case)
+    signal, wanted = scan(image, case), image.reshape(PIXELS, FINE, PIXELS, FINE).mean((1, 3))
+    began = time.process_time()
     found = invert(
-        signal, DWELL, ANGLES, matrix=(PIXELS, PIXELS), pixel_bandwidth=BANDWIDTH, over_threshold=over, parameters=WRONG
-    )
+        signal, DWELL, ANGLES, matrix=(PIXELS, PIXELS), pixel_bandwidth=BANDWIDTH, over_threshold=case.over,
+        parameters=WRONG,
+    )  # fmt: skip
     took = time.process_time() - began
-    areas = strip_areas((PIXELS, PIXELS), ANGLES, 67)
-    true = (strip_areas(image.shape, ANGLES, 67, per_pixel=1 / FINE) @ image.ravel()).reshape(30, 67) / FINE**2
-    ideal = [figures(f(true, areas).reshape(wanted.shape), wanted) for f in (filtered_back_projection, sirt)]
-    told = figures(found.image, wanted)
-    print(
-        f"{name:12} {over:4g} x, SNR {snr:g}: LS {told[0]:.4f}/{told[1]:.3f}  MM {told[2]:.4f}/{told[3]:.3f}  "
-        f"T1 {found.parameters.t1:.3f}  T2* {found.parameters.t2:.4f}  kappa {found.parameters.kappa:.3f}  "
-        f"chi2 {found.chi_squared:.3f}  {took:.0f} s;  true projections: FBP {ideal[0][0]:.4f}/{ideal[0][1]:.3f}, "
-        f"SIRT {ideal[1][0]:.4f}/{ideal[1][1]:.3f}",
-        flush=True,
-    )
-    return told
+    raw = filtered_back_projection(
+        spectra(signal, DWELL, 67, BANDWIDTH), strip_areas((PIXELS, PIXELS), ANGLES, 67)
+    ).reshape(wanted.shape)
+    told = [*figures(found.image, wanted), *found.parameters, found.chi_squared, took, *figures(raw, wanted)]
+    return [float(f"{one:.5g}") for one in told]
+
+
+def cases(asked: argparse.Namespace) -> list[Case]:
+    """Return what is asked for, the table by what is asked most often first."""
+    table = sorted(
+        (Case("head", over, snr, spread, pumped) for over, snr, spread, pumped in product(
+            (10.0, 3.0, 30.0, 83.0), (1000.0, 100.0, 10000.0), (0.05, 0.2), (False, True))),
+        key=lambda case: (case.snr != 1000) + (case.spread != 0.05) + 2 * case.pumped,
+    )  # fmt: skip
+    heads = [Case("head", over) for over in asked.head]
+    return heads + [Case(str(number)) for number in range(*asked.images)] + (table if asked.table else [])
 
 
 def main() -> None:
     asks = argparse.ArgumentParser(description=__doc__)
-    asks.add_argument("--over", type=float, nargs="+", default=[10.0, 20.0, 30.0])
-    asks.add_argument("--snr", type=float, default=1000.0)
-    asks.add_argument("--images", type=int, default=4)
+    asks.add_argument("--head", type=float, nargs="*", default=[])
+    asks.add_argument("--images", type=int, nargs="+", default=[0, 0], help="first, last + 1 and, if not 1, the step")
+    asks.add_argument("--table", action="store_true")
+    asks.add_argument("--to", type=Path, required=True)
     asked = asks.parse_args()
-    side = PIXELS * FINE
-    head = shepp_logan((1, side, side), (0.1, 0.1, 0.01)).proton_density[0].numpy().astype(float)
-    for over in asked.over:
-        measure("Shepp-Logan", head, over, asked.snr, 0)
-    told = []
-    for number in range(asked.images):
-        image = random_image(np.random.default_rng(number), side)
-        over = asked.over[0] * (1 + 0.1 * np.random.default_rng(number).standard_normal())
-        told.append(measure(f"random {number}", image, over, asked.snr, number))
-    if told:
-        print("mean and deviation", np.mean(told, 0).round(4), np.std(told, 0).round(4))
+    if not asked.to.exists():
+        asked.to.write_text(",".join(COLUMNS) + "\n")
+    for case in cases(asked):
+        with asked.to.open(newline="") as file:
+            done = {tuple(row[:5]) for row in csv.reader(file)}
+        if tuple(map(str, case)) not in done:
+            row = [*case, *measure(case)]
+            with asked.to.open("a", newline="") as file:
+                csv.writer(file).writerow(row)
+            print(*(f"{name} {one}" for name, one in zip(COLUMNS, row, strict=True)), sep=", ", flush=True)
+    summarise(asked.to)
+
+
+def summarise(path: Path) -> None:
+    """Print mean, deviation and median of the random images in a file."""
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["object"] != "head"]
+    for name in FIGURES if rows else ():
+        one = np.array([float(row[name]) for row in rows])
+        print(f"{len(rows)} random images, {name}: {one.mean():.4f} +- {one.std():.4f}, median {np.median(one):.4f}")
 
 
 if __name__ == "__main__":
