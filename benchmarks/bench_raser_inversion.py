@@ -2,12 +2,15 @@
 
 ``python benchmarks/bench_raser_inversion.py --head 10 20 30 --images 0 100 --table --to figures.csv``: Shepp-Logan's
 head at multiples of the threshold, random images of about 10 times, and a table of the head over signal-to-noise
-ratios, multiples of the threshold, spreads of the inversion and pumping, each beside the spectra as they are. T1, T2* and kappa
-start 10, 3 and 10 % wrong; scales of the projections, phases and amplitudes at the start are random, and of random
-images it is only known that they are about 10 times above the threshold. A pumped scan has two pumps in each projection
-that the inversion does not know of. MSE and SSIM after the multiple that suits best (LS), and after both are stretched
-from 0 to 1 (MM). Each scan is a row of the file; those that are in it already are not done again, so a call that was
-interrupted goes on. Seconds are of the processor.
+ratios, multiples of the threshold, spreads of the inversion and pumping, each beside the spectra as they are.
+
+T1, T2* and kappa start 10, 3 and 10 % wrong; scales of the projections, phases and amplitudes at the start are random,
+and of random images it is only known that they are about 10 times above the threshold. A pumped scan has two pumps in
+each projection that the inversion does not know of. MSE and SSIM after the multiple that suits best (LS), and after
+both are stretched from 0 to 1 (MM).
+
+Each scan is a row of the file; those that are in it already are not done again, so a call that was interrupted goes
+on. Seconds are of the processor.
 """
 
 from __future__ import annotations
