@@ -26,40 +26,48 @@ def restarted(program: Program) -> Program:
     Raises
     ------
     ProtocolError
-        If the magnetisation begins anew already, transverse magnetisation reaches a pulse that is read, or a pulse
-        precedes the one that the first record reads, which then is not M0.
+        If the magnetisation begins anew already, transverse magnetisation reaches a pulse that is read, a pulse
+        precedes the one that the first record reads, which then is not M0, or others are read by other pulses.
     """
     pulses = 1 + np.nonzero(np.add.reduceat(program.amplitude, program.chain[:-1]))[0]
     events: Events = []
-    read: list[int] = []
-    played = records = 0
+    since: list[int] = []
+    readings: list[Events] = []
+    played = 0
     for number, turn in _apart(program):
         events.append((number, turn))
         if number == CRUSH:
-            read = []
+            since = []
         elif number in pulses:
             played += 1
-            read.append(len(events) - 1)
-        elif number in (RECORD, RESET):
-            records += 1
-            _check(number, records, played, len(read))
-            if records < program.records:
-                again = events[read[0] : -1] if read else []
-                events += [(RESET, 0.0), *again]
+            since.append(len(events) - 1)
+        elif number == RESET:
+            raise ProtocolError("parallel: the magnetisation begins anew after each image, none depends on another")
+        elif number == RECORD:
+            readings.append(events[since[0] : -1] if since else [])
+            _check(readings, len(since), played)
+            if len(readings) < program.records:
+                events += [(RESET, 0.0), *readings[-1]]
     path, turns = zip(*events, strict=True)
     product, between, path, turns = joined(np.array(path), np.array(turns), len(program.chain))
     return replace(program, product=product, product_turn=between, path=path, path_turn=turns)
 
 
-def _check(number: int, records: int, played: int, read: int) -> None:
-    """Raise unless the record, the `records`-th after `played` pulses, reads at most one, and the first one M0."""
-    if number == RESET:
-        raise ProtocolError("parallel: the magnetisation begins anew after each image, none depends on another")
-    if records == 1 and played > read:
+def _check(readings: list[Events], since: int, played: int) -> None:
+    """Raise unless the last record tells a share of M0.
+
+    `readings` are what is played from an excitation to its record, `since` pulses without spoiling before it, `played`
+    all that were before it.
+    """
+    image, (own, m0) = len(readings) - 1, ([number for number, _ in readings[k]] for k in (-1, 0))
+    if image == 0 and played > since:
         raise ProtocolError("parallel: the first image is not M0, pulses precede its excitation: begin with M0")
-    if read > 1:
-        raise ProtocolError(f"parallel: transverse magnetisation of other pulses reaches image {records - 1}, which "
-                            "then does not tell the longitudinal one: spoil before its excitation")  # fmt: skip
+    if since > 1:
+        raise ProtocolError(f"parallel: transverse magnetisation of other pulses reaches image {image}, which then "
+                            "does not tell the longitudinal one: spoil before its excitation")  # fmt: skip
+    if own != m0:
+        raise ProtocolError(f"parallel: image {image} is excited otherwise than M0, and does not tell a share of it: "
+                            "give a schedule of one flip angle")  # fmt: skip
 
 
 def _apart(program: Program) -> Events:

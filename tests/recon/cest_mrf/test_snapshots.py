@@ -64,7 +64,12 @@ def test_its_magnetisation_is_what_the_engine_gives_for_all():
 
 @pytest.mark.parametrize(
     ("settings", "refused"),
-    [({"readout": "epi"}, None), ({"readout": "flash"}, None), ({"readout": "flash", "order": "linear"}, "is not M0")],
+    [
+        ({"readout": "epi"}, None),
+        ({"readout": "flash"}, None),
+        ({"readout": "flash", "order": "linear"}, "is not M0"),
+        ({"readout": "epi", "flip_angle": (0.2, 0.2, 0.3)}, "image 2 is excited otherwise than M0"),
+    ],
 )
 def test_images_tell_what_the_next_begins_with_if_the_first_excitation_is_read(settings, refused):
     protocol = Protocol(**settings, matrix=(8, 8, 1), b1=(0.0, 1e-6, 2e-6), saturation="cw", recovery=(1.0,))
