@@ -126,7 +126,7 @@ def gradient_echoes(
     moments = Bounds(-largest_moment, largest_moment, scale=width / 10, unit=width)
     bounds = {"flip_angle": Bounds(scale=0.05, unit=0.05), "phase": Bounds(unit=math.pi)}
     bounds |= dict.fromkeys(("centre", "readout", "bend"), moments)
-    bounds["spoil"] = replace(moments, scale=width, unit=2 * width)  # spoilers are learnt by turns of whole voxels
+    bounds["spoil"] = replace(moments, scale=width, unit=10 * width)  # less than a turn across a voxel spoils nothing
     refocusing = torch.zeros(matrix, dtype=torch.bool)
     return Scheme(values, bounds, build, refocusing, (matrix, matrix), (fov, fov, thickness))
 
