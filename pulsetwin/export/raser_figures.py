@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pulsetwin.export.figures import new_figure
+from pulsetwin.export.display import view
+from pulsetwin.export.figures import draw_slice, new_figure
 from pulsetwin.export.pictures import Planned
 from pulsetwin.volume import Images
 
@@ -45,12 +46,12 @@ def sinograms(before: np.ndarray, after: np.ndarray) -> Figure:
 
 def deviation(images: Images) -> Figure:
     """Draw an image and its standard deviation."""
-    figure = new_figure(8, 3.6)
+    figure, turned = new_figure(8.6, 3.8), view(images.affine)
     pair = np.abs(images.values[0, 0]), images.noise_std[0]
     for axes, values, title in zip(figure.subplots(1, 2), pair, ("image", "standard deviation"), strict=True):
-        drawn = axes.imshow(values, origin="lower", cmap="gray", vmin=0, vmax=float(np.percentile(values, 99.5)))
-        axes.set(title=title, xticks=[], yticks=[])
-        figure.colorbar(drawn, ax=axes)
+        window = float(np.percentile(values, 99.5))
+        figure.colorbar(draw_slice(axes, turned.turn(values), turned, window=window), ax=axes)
+        axes.set_title(title, fontsize=10)
     return figure
 
 

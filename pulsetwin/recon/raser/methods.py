@@ -20,7 +20,7 @@ from pulsetwin.recon.raser.features import features, spectra
 from pulsetwin.recon.raser.inversion import Inversion, invert, strips_over
 from pulsetwin.recon.raser.network import Networks
 from pulsetwin.recon.raser.network_file import load_networks
-from pulsetwin.recon.raser.purpose import check_suits
+from pulsetwin.recon.raser.purpose import Purpose, check_suits
 from pulsetwin.recon.raser.scan import Projections, projections_of
 from pulsetwin.recon.raser.tomography import filtered_back_projection
 from pulsetwin.volume import Images, affine_ras
@@ -28,7 +28,7 @@ from pulsetwin.volume import Images, affine_ras
 METHODS = ("fbp", "cnn", "inversion", "hybrid")
 SHIPPED = files("pulsetwin.recon.raser") / "networks.safetensors"
 """Networks for 44 by 44 pixels of 0.1223 Hz, 30 angles, T2* of 0.7 s and 10 times the threshold."""
-_T1, _T2 = 5.0, 0.7  # pyrazine at 1.5 T: doi:10.1126/sciadv.abp8483
+_USUAL = Purpose()  # of whose T1 and T2* samples are taken to be, about
 _EXPLAINED = 0.8, 1.2  # chi squared
 
 
@@ -93,9 +93,9 @@ def image_of_scan(
         told = _raw(scan, measured)
     else:
         kappa = gain**-2.0 if gain is not None else kappa_of(
-            scan.signal, dwell, modes, bandwidth, t1=_T1, t2=_T2, over_threshold=over_threshold
+            scan.signal, dwell, modes, bandwidth, t1=_USUAL.t1, t2=_USUAL.t2, over_threshold=over_threshold
         )  # fmt: skip
-        told = _of(scan, learnt, Parameters(_T1, _T2, kappa), over_threshold, method, progress)
+        told = _of(scan, learnt, Parameters(_USUAL.t1, _USUAL.t2, kappa), over_threshold, method, progress)
     return _images(raw, scan, measured, told)
 
 

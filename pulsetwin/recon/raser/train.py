@@ -87,7 +87,7 @@ def train(
     Raises
     ------
     MismatchError
-        If a training that is to go on is over, or was for something else.
+        If a training that is to go on is over, has as many steps already, or was for something else.
     FileError
         If it cannot be read.
     """
@@ -202,4 +202,6 @@ def _resumed(
         raise MismatchError(f"{path} is for {networks.purpose} with seed {told['seed']}: resume with the same settings")
     if not state:
         raise MismatchError(f"the training of {path} is over after {told['steps']} steps: train anew")
+    if told["steps"] >= training.steps:
+        raise MismatchError(f"{path} has {told['steps']} of {training.steps} steps already: ask for more")
     return networks, told, state

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -76,6 +78,10 @@ def test_a_training_goes_on_after_an_interrupt(tmp_path):
     _, told, state = load_networks(path)
     assert told["steps"] == 2
     assert any(name.startswith("exp_avg_sq.") for name in state)
+    with pytest.raises(MismatchError, match="2 of 2 steps already"):
+        train(path, PURPOSE, replace(SHORT, steps=2), resume=True)
+    with pytest.raises(MismatchError, match="same settings"):
+        train(path, PURPOSE, replace(SHORT, seed=1), resume=True)
     train(path, PURPOSE, SHORT, resume=True)
     _, told, state = load_networks(path)
     assert (told["steps"], told["seed"], state) == (4, 0, {})
