@@ -12,8 +12,10 @@ import torch
 from pulsetwin.cli import main
 from pulsetwin.errors import FileError, MismatchError, OutputExistsError, ProtocolError
 from pulsetwin.optimize.experiment import experiment_from, read_experiment
+from pulsetwin.optimize.nerve_stimulation import nerve_peak
 from pulsetwin.optimize.problem import problem_of
 from pulsetwin.optimize.run import run_experiment
+from pulsetwin.scanner import Scanner
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples/experiments").glob("*.toml"))
 SMALL = """
@@ -128,6 +130,14 @@ def test_limits_are_met_where_the_loss_alone_would_exceed_them(small, tmp_path):
     assert result["steps"] == 36
     assert 0.5 < result["sar"] < 0.605
     assert result["sar_limit"] == 0.6
+
+
+def test_constraints_are_relative_to_the_limits():
+    problem = problem_of(experiment_from(changed(limits={"sar": 0.5, "pns": 80.0}), "file"))
+    halved = {"flip_angle": problem.scheme.values["flip_angle"] / 2}
+    found = problem.constraints(halved)
+    peak = float(nerve_peak(problem.timeline(halved), Scanner.preset("siemens-prisma")))
+    assert found.tolist() == pytest.approx([0.25 / 0.5 - 1, peak / 80 - 1])
 
 
 def test_sparse_phantoms_are_tested_on_the_phantom_that_is_named():
