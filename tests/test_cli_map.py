@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from pulsetwin import cli
 from pulsetwin.export.twix import write as write_twix
@@ -331,7 +332,7 @@ def test_wrong_networks_are_refused_before_any_work(capsys, tmp_path, monkeypatc
     monkeypatch.setattr("pulsetwin.recon.nifti_images.read_images", lambda *_: pytest.fail("has begun"))
     other = str(tmp_path / "other.pt")
     save_network(other, new_network("fast", QalasTiming.preset("ge")))
-    torch.save({"weights": 1}, tmp_path / "weights.pt")
+    save_file({"weights": torch.ones(1)}, tmp_path / "weights.pt")
     start = qalas(files["real"], "--timing", "siemens", "-o", str(tmp_path / "out"))
     ssl = (*start, "--method", "ssl")
     for arguments, words in (

@@ -1,19 +1,22 @@
-"""The file a trained network is kept in: its weights, what they are for, and a digest by which damage shows."""
+"""The file a trained network is kept in: safetensors, with what its weights are for, and a digest against damage."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import torch
-from torch import nn
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from pulsetwin.atomic import atomic_file
 from pulsetwin.errors import FileError
 
-_VERSION = 1
+_VERSION = 2
+_TENSOR, _ITEMS = "tensor", "items"
 
 
 class Digested(Protocol):
@@ -45,10 +48,12 @@ def write_network(path: str | Path, kind: str, content: Mapping[str, Any]) -> No
     kind
         Of network, as ``QALAS network``.
     content
-        Tensors, numbers and text, its `digest` as ``sha256`` among them.
+        Tensors, numbers and text, and dicts and lists of them; its `digest` as ``sha256`` among them.
     """
+    tensors: dict[str, Tensor] = {}
+    told = json.dumps(_without_tensors(content, "", tensors))
     with atomic_file(path, force=True) as temporary:
-        torch.save({"format": f"pulsetwin {kind}", "version": _VERSION, **content}, temporary)
+        save_file(tensors, temporary, {"format": f"pulsetwin {kind}", "version": str(_VERSION), "content": told})
 
 
 def read_network(
@@ -73,17 +78,40 @@ def read_network(
         If the file is no network, of another version, or damaged.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, torch.serialization.pickle.UnpicklingError) as error:
+        with safe_open(path, "pt") as file:
+            about, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
         raise FileError(path, "cannot be read as a network", "train it anew") from error
-    if not isinstance(content, dict) or content.get("format") != f"pulsetwin {kind}":
+    if about.get("format") != f"pulsetwin {kind}":
         raise FileError(path, f"is no {kind} of pulsetwin", f"give one that {writer} wrote")
-    if content.get("version") != _VERSION:
-        raise FileError(path, f"is of version {content.get('version')}, not {_VERSION}", "train it anew")
+    if about.get("version") != str(_VERSION):
+        raise FileError(path, f"is of version {about.get('version')}, not {_VERSION}", "train it anew")
     try:
+        content = _with_tensors(json.loads(about["content"]), tensors)
         network, digest = build(content), content["sha256"]
     except (RuntimeError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise FileError(path, "has weights of another network", "train it anew") from error
     if network.digest != digest:
         raise FileError(path, "was changed: its weights do not match their SHA-256", "train it anew")
     return network, content
+
+
+def _without_tensors(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """Return nested values as JSON can tell them, their tensors put into `tensors`."""
+    if isinstance(value, Tensor):
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {_TENSOR: name}
+    if isinstance(value, Mapping):  # as pairs, since keys need not be text
+        return {_ITEMS: [[key, _without_tensors(one, f"{name}/{key}", tensors)] for key, one in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_without_tensors(one, f"{name}/{place}", tensors) for place, one in enumerate(value)]
+    return value
+
+
+def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Return nested values as they were, tuples as lists."""
+    if isinstance(value, dict):
+        if _TENSOR in value:
+            return tensors[value[_TENSOR]]
+        return {key: _with_tensors(one, tensors) for key, one in value[_ITEMS]}
+    return [_with_tensors(one, tensors) for one in value] if isinstance(value, list) else value

@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
@@ -204,22 +206,21 @@ def test_fine_tuning_begins_where_training_ended():
 
 
 def test_files(tmp_path):
-    path, network = tmp_path / "network.pt", new_network("paper", TIMING, (0.7, 1.0), seed=3)
+    path, network = tmp_path / "network.safetensors", new_network("paper", TIMING, (0.7, 1.0), seed=3)
     save_network(path, network)
     kept, training = load_network(path)
     assert kept.digest == network.digest
     assert (kept.timing, kept.ie, training) == (TIMING, (0.7, 1.0), {})
-    content = torch.load(path, weights_only=True)
-    content["weights"]["0.weight"][0, 0] += 1e-3
-    torch.save(content, path)
-    with pytest.raises(FileError, match="SHA-256"):
-        load_network(path)
-    torch.save({**content, "version": 99}, path)
-    with pytest.raises(FileError, match="version 99"):
-        load_network(path)
-    torch.save({"weights": content["weights"]}, path)
-    with pytest.raises(FileError, match="no QALAS network"):
-        load_network(path)
+    with safe_open(path, "pt") as file:
+        about, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    changed = {name: value + 1e-3 if name.endswith("/0.weight") else value for name, value in tensors.items()}
+    for weights, said, told in (
+        (changed, about, "SHA-256"), (tensors, about | {"version": "99"}, "version 99"),
+        (tensors, {}, "no QALAS network"), ({}, about, "weights of another network"),
+    ):  # fmt: skip
+        save_file(weights, path, said)
+        with pytest.raises(FileError, match=told):
+            load_network(path)
     torch.save(network.module, path)  # would run code
     with pytest.raises(FileError, match="cannot be read"):
         load_network(path)
