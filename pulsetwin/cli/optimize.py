@@ -21,11 +21,17 @@ def optimize(options: argparse.Namespace) -> int:
     result = run_experiment(read_experiment(path), options.output, resume=options.resume, progress=bar())
     sys.stdout.write(
         f"learnt   {options.output}  ({result['steps']} steps, {result['cpu_seconds']:.0f} s of processor time)\n"
+    )
+    sys.stdout.write(_t1_words(result) if "t1_error" in result else _image_words(result))
+    return 0
+
+
+def _image_words(result: Mapping[str, Any]) -> str:
+    return (
         f"image    differs from the target by {100 * result['image_error']:.1f} %\n"
         f"SAR      {100 * result['sar']:.1f} % of the target's\n"
         f"sequence {_sequence_words(result)}\n"
     )
-    return 0
 
 
 def _sequence_words(result: Mapping[str, Any]) -> str:
@@ -34,6 +40,14 @@ def _sequence_words(result: Mapping[str, Any]) -> str:
     reality = result["reality"]
     longer = "".join(f"; {name} {1e3 * time:.2f} ms longer" for name, time in reality["longer"].items())
     return f"passes the check; its image differs from the learnt one by {100 * reality['gap']:.1f} %{longer}"
+
+
+def _t1_words(result: Mapping[str, Any]) -> str:
+    return (
+        f"T1       differs by {100 * result['t1_error']:.1f} % in a brain (median), noise alone makes "
+        f"{100 * result['deviation']:.2f} % at least\n"
+        f"time     {result['duration']:.1f} s\n"
+    )
 
 
 def add_optimize(verb: argparse.ArgumentParser) -> None:

@@ -12,6 +12,8 @@ from pulsetwin.errors import FileError, ProtocolError
 from pulsetwin.optimize.methods import METHODS as WAYS
 from pulsetwin.optimize.reconstruct import METHODS as RECONSTRUCTIONS
 from pulsetwin.optimize.schemes import Scheme, gradient_echoes, spin_echoes
+from pulsetwin.optimize.t1_experiment import KIND as T1_MAPPING
+from pulsetwin.optimize.t1_experiment import T1Experiment, t1_experiment_from
 from pulsetwin.sequences.protocol import protocol_from, setting, validate
 
 PHANTOMS = ("brain", "shepp-logan", "sparse")
@@ -157,7 +159,7 @@ _SEQUENCES = {"gradient_echoes": GradientEchoes, "spin_echoes": SpinEchoes}
 _TABLES = {"phantom": Object, "learn": Learning, "target": Target, "loss": Weights, "limits": Limits, "loop": Loop}
 
 
-def read_experiment(path: str | Path) -> Experiment:
+def read_experiment(path: str | Path) -> Experiment | T1Experiment:
     """Return the experiment of a TOML file.
 
     Raises
@@ -189,8 +191,11 @@ def read_tables(path: str | Path) -> tuple[dict[str, Any], str]:
         raise FileError(path, f"is not TOML ({error})", "correct it there") from None
 
 
-def experiment_from(tables: dict[str, Any], source: str, text: str = "") -> Experiment:
+def experiment_from(tables: dict[str, Any], source: str, text: str = "") -> Experiment | T1Experiment:
     """Return the experiment of nested tables; `source` is named in errors, which are those of `read_experiment`."""
+    sequence = tables.get("sequence")
+    if isinstance(sequence, dict) and sequence.get("kind") == T1_MAPPING:
+        return t1_experiment_from(tables, source, text)
     known = ("title", "sequence", *_TABLES)
     for name, value in tables.items():
         if name not in known:
@@ -200,7 +205,7 @@ def experiment_from(tables: dict[str, Any], source: str, text: str = "") -> Expe
     own = dict(tables.get("sequence", {}))
     kind = own.pop("kind", None)
     if kind not in _SEQUENCES:
-        raise ProtocolError(f"{source}: [sequence] kind = {kind!r}: give {' or '.join(_SEQUENCES)}")
+        raise ProtocolError(f"{source}: [sequence] kind = {kind!r}: give {' or '.join((*_SEQUENCES, T1_MAPPING))}")
     sequence = protocol_from(_SEQUENCES[kind], own, f"{source}: [sequence]")
     parts = {name: protocol_from(of, tables.get(name, {}), f"{source}: [{name}]") for name, of in _TABLES.items()}
     for part in (sequence, *parts.values()):

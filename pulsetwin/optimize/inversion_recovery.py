@@ -27,7 +27,7 @@ def inversion_recovery(
 
     Its values: ``inversion_time`` [s] ``[image]``, from the inversion to the first excitation, which is that of the
     centre of k-space; ``recovery`` [s] ``[image - 1]``, from the end of a train to the next inversion; ``flip_angle``
-    [rad] ``[image]``. Both times begin at 30 ms, near their least.
+    [rad] ``[1]`` of all excitations. Both times begin at 30 ms, near their least.
 
     Parameters
     ----------
@@ -69,13 +69,13 @@ def inversion_recovery(
         first, last = values["inversion_time"], torch.cat((values["recovery"], zero))
         times = torch.cat((first[:, None], train.expand(images, -1), last[:, None]), 1)
         inversion = torch.full((images, 1), math.pi, dtype=torch.float64)
-        angles = torch.cat((inversion, values["flip_angle"][:, None].expand(-1, matrix)), 1)
+        angles = torch.cat((inversion, values["flip_angle"].expand(images, matrix)), 1)
         return replace(filled, duration=times.reshape(-1), flip_angle=angles.reshape(-1))
 
     start = torch.full((images,), 2 * LEAST, dtype=torch.float64)
     times = Bounds(low=LEAST, scale=0.1, unit=0.1)
     return Scheme(
-        {"inversion_time": start, "recovery": start[1:], "flip_angle": torch.full_like(start, flip_angle)},
+        {"inversion_time": start, "recovery": start[1:], "flip_angle": torch.full_like(zero, flip_angle)},
         {"inversion_time": times, "recovery": times, "flip_angle": Bounds(0.0, math.pi / 2, 0.05, 0.05)}, build,
         (torch.arange(matrix + 1) == 0).repeat(images), (matrix, matrix), (fov, fov, thickness),
     )  # fmt: skip

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from pulsetwin.atomic import require_writable
-from pulsetwin.errors import FileError
+from pulsetwin.errors import FileError, ProtocolError
 from pulsetwin.export.realise import realise
 from pulsetwin.export.realise_gap import RealityGap, reality_gap
 from pulsetwin.export.siemens import write_seq
-from pulsetwin.optimize.experiment import read_experiment
+from pulsetwin.optimize.experiment import Experiment, read_experiment
 from pulsetwin.optimize.problem import Imaged, Problem, problem_of
 from pulsetwin.scanner import Scanner
 
@@ -83,11 +83,16 @@ def realise_run(folder: str | Path, *, pulse: str = "sinc", force: bool = False)
     ------
     FileError
         If the folder holds no finished run.
+    ProtocolError
+        If its run is of T1 mapping, or as of `realise_values`.
     """
     folder = Path(folder)
     if not (folder / "learnt.npz").exists():
         raise FileError(folder, "holds no finished run", "let the experiment end, with --resume")
-    problem = problem_of(read_experiment(folder / "experiment.toml"))
+    experiment = read_experiment(folder / "experiment.toml")
+    if not isinstance(experiment, Experiment):
+        raise ProtocolError(f"{folder} holds a run of T1 mapping: its {SEQUENCE} is written with it")
+    problem = problem_of(experiment)
     with np.load(folder / "learnt.npz") as stored:
         values = {name: torch.from_numpy(stored[f"value_{name}"]) for name in problem.parameters}
     return realise_values(problem, values, problem.shown(), folder / SEQUENCE, pulse=pulse, force=force)

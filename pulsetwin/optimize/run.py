@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from pulsetwin.optimize.loop import Learnt, Loss, Watch, optimise
 from pulsetwin.optimize.losses import contrast_errors, relative_l2
 from pulsetwin.optimize.problem import Imaged, Problem, problem_of
 from pulsetwin.optimize.realise_run import SEQUENCE, realise_values
+from pulsetwin.optimize.t1_experiment import T1Experiment
+from pulsetwin.optimize.t1_run import OUTPUTS as T1_OUTPUTS
+from pulsetwin.optimize.t1_run import learn_t1
 from pulsetwin.progress import Progress, silent
 from pulsetwin.sim.isochromats import simulate_isochromats
 from pulsetwin.sim.timeline import Timeline
@@ -31,13 +35,14 @@ _SPINS_IN_ALL = 5 * 10**9  # times intervals
 
 
 def run_experiment(
-    experiment: Experiment, folder: str | Path, *, resume: bool = False, progress: Progress = silent
+    experiment: Experiment | T1Experiment, folder: str | Path, *, resume: bool = False, progress: Progress = silent
 ) -> dict[str, Any]:
     """Learn what an experiment asks for, and return its result, as in ``result.json``.
 
     The folder holds ``experiment.toml``, ``checkpoint.pt``, ``learnt.npz`` (the timeline's tensors, the learnt values
     as ``value_NAME``, ``image`` and ``target``), ``result.json``, ``state.png``, ``film.gif``, and ``sequence.seq``
-    where the scanner can play what was learnt, see `realise_run.realise_values`.
+    where the scanner can play what was learnt, see `realise_run.realise_values`; of T1 mapping, what
+    `t1_run.learn_t1` says and ``result.json``.
 
     Parameters
     ----------
@@ -59,6 +64,8 @@ def run_experiment(
     """
     folder = Path(folder)
     _prepare(folder, experiment, resume)
+    if isinstance(experiment, T1Experiment):
+        return _told(folder, learn_t1(experiment, folder, progress), (_EXPERIMENT, *T1_OUTPUTS))
     problem = problem_of(experiment)
     shown = problem.shown()
     history: list[dict[str, float]] = []
@@ -85,7 +92,7 @@ def _learnt(problem: Problem, checkpoint: Path, progress: Progress, watch: Watch
     return optimise_under(problem.loss, problem.constraints, problem.parameters, rounds=limits.rounds, **settings)[0]
 
 
-def _prepare(folder: Path, experiment: Experiment, resume: bool) -> None:
+def _prepare(folder: Path, experiment: Experiment | T1Experiment, resume: bool) -> None:
     kept = folder / _EXPERIMENT
     if folder.exists() and any(folder.iterdir()):
         if not resume:
@@ -119,11 +126,7 @@ def _finish(folder: Path, problem: Problem, shown: Imaged, learnt: Learnt, spent
     _picture(problem, learnt.values, shown, learnt.history, folder / _FRAMES / f"{learnt.step:07d}.png")
     save_film(folder / _FRAMES, folder / FILM)
     result |= _realised(problem, shown, learnt, folder / SEQUENCE)
-    files = (_EXPERIMENT, CHECKPOINT, LEARNT, *([SEQUENCE] if "reality" in result else []))
-    result["hashes"] = {name: _hash(folder / name) for name in files}
-    with atomic_file(folder / RESULT, force=True) as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    return result
+    return _told(folder, result, (_EXPERIMENT, CHECKPOINT, LEARNT, *([SEQUENCE] if "reality" in result else [])))
 
 
 def _realised(problem: Problem, shown: Imaged, learnt: Learnt, path: Path) -> dict[str, Any]:
@@ -134,14 +137,22 @@ def _realised(problem: Problem, shown: Imaged, learnt: Learnt, path: Path) -> di
         return {"not_realised": str(error)}
 
 
+def _told(folder: Path, result: dict[str, Any], files: Sequence[str]) -> dict[str, Any]:
+    """Write a result with the version and the hashes of `files`, and return it."""
+    from pulsetwin import __version__
+
+    result = {"version": __version__, **result, "hashes": {name: _hash(folder / name) for name in files}}
+    with atomic_file(folder / RESULT, force=True) as temporary:
+        temporary.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    return result
+
+
 def _result(
     problem: Problem, shown: Imaged, learnt: Learnt, timeline: Timeline, image: Tensor, spent: dict[str, float]
 ) -> dict[str, Any]:
-    from pulsetwin import __version__
-
     experiment = problem.experiment
     result = {
-        "title": experiment.title, "version": __version__, "seed": experiment.loop.seed, "steps": learnt.step,
+        "title": experiment.title, "seed": experiment.loop.seed, "steps": learnt.step,
         "image_error": float(relative_l2(image, shown.image).sqrt()), "sar": float(problem.relative_sar(timeline)),
         "loss": learnt.history[-1]["loss"], **spent,
     }  # fmt: skip

@@ -37,11 +37,10 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSettings:
-    """What reads T1 from the images; see `image_network.Architecture`."""
+    """What reads T1 from the images, voxel by voxel; see `image_network.Architecture`."""
 
     width: int = setting(64, "", "channels between layers", low=1, high=4096)
     layers: int = setting(3, "", "hidden ones", low=1, high=32)
-    kernel: int = setting(1, "", "voxels along an edge of a convolution; 1 sees one voxel", low=1, high=9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +53,14 @@ class Learning:
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """First the network learns alone, then sequence and network in turns."""
+    """Sequence and network together by signals of single voxels, then the network by images, then both in turns."""
 
-    first: int = setting(5000, "", "steps of the network before all", low=1, high=10**7)
-    rounds: int = setting(10, "", "turns of the sequence, each with one of the network after it", low=0, high=10**5)
-    sequence_steps: int = setting(50, "", "of a turn of the sequence", low=1, high=10**6)
-    network_steps: int = setting(1000, "", "of a turn of the network", low=1, high=10**6)
-    sequence_rate: float = setting(0.3, "", "in tenths of a second; it falls to a tenth", low=1e-9, high=100)
-    network_rate: float = setting(3e-3, "", "of weights; it falls to a hundredth in each turn", low=1e-9, high=10)
+    voxels: int = setting(4000, "", "steps of sequence and network together, without images", low=0, high=10**7)
+    images: int = setting(3000, "", "steps of the network after that, by images", low=0, high=10**7)
+    rounds: int = setting(5, "", "turns of the sequence, each with one of the network after it", low=0, high=10**5)
+    sequence_steps: int = setting(20, "", "of a turn of the sequence", low=1, high=10**6)
+    network_steps: int = setting(400, "", "of a turn of the network", low=1, high=10**6)
+    rate: float = setting(0.3, "", "of a step, in tenths of a second and hundredths of a weight", low=1e-9, high=100)
     seed: int = setting(0, "", "of weights, maps and noise", low=0, high=2**31)
     every: int = setting(250, "", "steps between checkpoints", low=1, high=10**6)
     states: int = setting(20, "", "most states of the graph in a repetition", low=1, high=10**6)

@@ -21,10 +21,16 @@ from pulsetwin.recon.image_network import ImageNetwork
 from pulsetwin.recon.t1_network import new_t1_network, told_t1
 from pulsetwin.sim.pdg import simulate_graphs
 from pulsetwin.sim.phantom import Phantom
-from pulsetwin.sim.phantom_rectangle import random_rectangle
+from pulsetwin.sim.phantom_rectangle import T1_RANGE, random_rectangle
 from pulsetwin.sim.phantom_tissue import Tissue, brain_tissues
+from pulsetwin.sim.signal_models.inversion_recovery import signals
 
-_WEIGHTS = "network."  # before the names of weights among the parameters
+_WEIGHTS, _WEIGHT = (
+    "network.",
+    0.01,
+)  # before the names of weights among the parameters, and what a step changes them by
+_DECAY = 0.03  # of rates, within a turn
+_VOXELS = 1024  # of a step without images
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,23 +59,43 @@ class T1Problem:
 
     @property
     def turns(self) -> list[Turn]:
-        """The network alone, then sequence and network in turns."""
-        own = self.experiment.turns
+        """Sequence and network together by voxels, then the network by images, then both in turns by images."""
+        own, free = self.experiment.turns, self.experiment.learn.free
         weights = tuple(name for name in self.parameters if name.startswith(_WEIGHTS))
-        network = Turn(weights, own.network_steps, own.network_rate, 0.01)
-        turns = [Turn(weights, own.first, own.network_rate, 0.01)]
-        for number in range(own.rounds):
-            begin, end = (0.1 ** (place / own.rounds) for place in (number, number + 1))
-            rate = own.sequence_rate * begin
-            turns += [Turn(self.experiment.learn.free, own.sequence_steps, rate, end / begin), network]
-        return turns
+        turns = [Turn((*free, *weights), own.voxels, own.rate, _DECAY), Turn(weights, own.images, own.rate, _DECAY)]
+        for _ in range(own.rounds):
+            turns.append(Turn(free, own.sequence_steps, own.rate / 10))
+            turns.append(Turn(weights, own.network_steps, own.rate / 3, _DECAY))
+        return [turn for turn in turns if turn.steps]
 
     def loss_of(self, turn: int, fixed: dict[str, Tensor]) -> LossFunction:
         """Return the loss of a turn, as `joint.learn_in_turns` takes it."""
-        generator = torch.Generator().manual_seed(1_000 * self.experiment.turns.seed + turn)
+        if not fixed:
+            return self._loss_of_voxels
         if any(name in fixed for name in self.experiment.learn.free):
+            generator = torch.Generator().manual_seed(1_000 * self.experiment.turns.seed + turn)
             return self._loss_of_network(fixed, generator)
         return self._loss_of_sequence(fixed)
+
+    def _loss_of_voxels(self, values: dict[str, Tensor], step: int, generator: torch.Generator) -> Loss:
+        """Return the loss of sequence and network by signals of voxels in closed form, and of the time they take."""
+        share = torch.rand((2, _VOXELS), generator=generator, dtype=torch.float64)
+        t1, density = T1_RANGE[0] * (T1_RANGE[1] / T1_RANGE[0]) ** share[0], 0.3 + 1.2 * share[1]
+        every = self.scheme.values | values
+        settings = {
+            "flip_angle": every["flip_angle"],
+            "tr": self.experiment.sequence.tr,
+            "pulses": self.scheme.matrix[0],
+        }
+        course = density[:, None] * signals(t1, every["inversion_time"], every["recovery"], **settings)
+        images = course.T.to(torch.complex64)[:, None, None]
+        return self._with_time(self.error(images, t1, weights_of(values), generator), values)
+
+    def _with_time(self, error: Tensor, values: Mapping[str, Tensor]) -> Loss:
+        """Return the loss of an error of T1 and of the time that the sequence takes."""
+        time = duration(self.scheme.timeline(values))
+        total = error + self.experiment.learn.time * time
+        return Loss(total, {"error": error.detach().sqrt(), "time": time.detach()})
 
     def _loss_of_network(self, fixed: dict[str, Tensor], generator: torch.Generator) -> LossFunction:
         """Return the loss of weights: the images are those of one sequence, their noise is new in each step."""
@@ -91,10 +117,7 @@ class T1Problem:
             phantom = self.example(generator)
             images = self.square(self.images(values, phantom))[:, None]
             error = self.error(images, self.square(phantom.t1), weights_of(fixed), generator)
-            time = duration(self.scheme.timeline(values))
-            return Loss(
-                error + self.experiment.learn.time * time, {"error": error.detach().sqrt(), "time": time.detach()}
-            )
+            return self._with_time(error, values)
 
         return loss
 
@@ -149,7 +172,7 @@ def t1_problem_of(experiment: T1Experiment) -> T1Problem:
     bounds = {name: scheme.bounds[name] for name in experiment.learn.free}
     parameters = {
         name: Parameter(scheme.values[name], own.low, own.high, own.scale) for name, own in bounds.items()
-    } | {_WEIGHTS + name: Parameter(value) for name, value in network.weights.items()}
+    } | {_WEIGHTS + name: Parameter(value, scale=_WEIGHT) for name, value in network.weights.items()}
     signal = tissue_signal(math.radians(experiment.sequence.flip_angle), experiment.sequence.te)
     return T1Problem(experiment, scheme, network, parameters, signal / experiment.examples.snr)
 

@@ -12,6 +12,8 @@ from pulsetwin.errors import ProtocolError
 from pulsetwin.sim.phantom import Phantom
 from pulsetwin.sim.phantom_tissue import voxel_size
 
+T1_RANGE = (0.3, 6.1)
+"""Between which T1 is drawn [s]."""
 _KNOTS = 4  # along an edge, between which properties are interpolated
 
 
@@ -47,7 +49,7 @@ def random_rectangle(
     size = voxel_size(matrix, fov)
     generator = torch.Generator().manual_seed(seed)
     density, t1, t2, b0 = _smooth(torch.rand((4, _KNOTS, _KNOTS), generator=generator, dtype=torch.float64), edge)
-    t1 = 0.3 * (6.1 / 0.3) ** t1
+    t1 = T1_RANGE[0] * (T1_RANGE[1] / T1_RANGE[0]) ** t1
     t2 = 0.02 * (t1.clamp_max(3.8) / 0.02) ** t2
     inside = [slice((n - edge) // 2, (n - edge) // 2 + edge) for n in matrix[1:]]
 

@@ -22,11 +22,11 @@ def signals(
     t1
         [s], ``[...]``.
     inversion_time
-        From each inversion to the first excitation [s], ``[image]``.
+        From each inversion to the first excitation [s], ``[image]``, or ``[..., image]`` of each voxel's own.
     recovery
-        From the end of each train but the last to the next inversion [s], ``[image - 1]``.
+        From the end of each train but the last to the next inversion [s], ``[..., image - 1]``.
     flip_angle
-        Of the excitations [rad], one, or ``[image]``.
+        Of the excitations [rad], one, or ``[..., image]``.
     tr
         From excitation to excitation [s].
     pulses
@@ -39,11 +39,11 @@ def signals(
     Tensor
         Real ``[..., image]``.
     """
-    angles = torch.as_tensor(flip_angle, dtype=t1.dtype).expand(len(inversion_time))
-    waits = torch.cat((recovery, recovery.new_zeros(1)))
+    angles = torch.as_tensor(flip_angle, dtype=t1.dtype).expand(inversion_time.shape)
+    waits = torch.cat((recovery, torch.zeros_like(inversion_time[..., :1])), -1)
     kept = torch.exp(-tr / t1)
     before, seen = torch.ones_like(t1), []
-    for angle, first, wait in zip(angles, inversion_time, waits, strict=True):
+    for angle, first, wait in zip(angles.unbind(-1), inversion_time.unbind(-1), waits.unbind(-1), strict=True):
         excited = 1 - (1 + efficiency * before) * torch.exp(-first / t1)
         seen.append(excited * torch.sin(angle))
         turned = torch.cos(angle) * kept

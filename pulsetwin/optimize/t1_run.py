@@ -1,0 +1,177 @@
+"""Learn an inversion recovery and its network in a folder, and test them on a brain that neither has seen."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pulsetwin.atomic import atomic_file
+from pulsetwin.export.siemens import write_seq
+from pulsetwin.optimize.film import save_frame
+from pulsetwin.optimize.joint import Taught, learn_in_turns
+from pulsetwin.optimize.penalties import duration
+from pulsetwin.optimize.t1_experiment import InversionRecovery, T1Experiment
+from pulsetwin.optimize.t1_mapping import T1Problem, complex_noise, t1_problem_of, weights_of
+from pulsetwin.optimize.t1_precision import Readout, Usual, deviations, fitted_t1, overall, usual_of
+from pulsetwin.progress import Progress, silent
+from pulsetwin.recon.image_network import ImageNetwork, save_image_network
+from pulsetwin.recon.t1_network import PURPOSE, told_t1
+from pulsetwin.scanner import Scanner
+from pulsetwin.sequences.inversion_recovery import Protocol, build
+from pulsetwin.sequences.protocol import definitions
+from pulsetwin.sim.phantom_tissue import brain_tissues
+from pulsetwin.sim.phantoms import brain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LEARNT, NETWORK, SEQUENCE, STATE = "learnt.npz", "network.safetensors", "sequence.seq", "state.png"
+OUTPUTS = (LEARNT, NETWORK, SEQUENCE)
+_TURNS, _SCANNER = "turns", "siemens-prisma"
+_MORE_STATES = 10  # times as many as while learning, in the test
+_FULL = 5.0  # T1 of grey matter, after which it counts as recovered
+_NEAR = 0.15  # of T1, within which a voxel counts as a tissue
+
+
+def learn_t1(experiment: T1Experiment, folder: Path, progress: Progress = silent) -> dict[str, Any]:
+    """Learn times and network, and return the result; go on with a run in the folder that was broken off.
+
+    The folder then holds checkpoints in ``turns``, ``learnt.npz`` (the values of the sequence, ``t1`` as told and
+    ``t1_true`` of the brain, and ``images`` without noise), ``network.safetensors``, ``sequence.seq``, with real pulses
+    and checked, and ``state.png``.
+
+    Parameters
+    ----------
+    experiment
+        Its settings.
+    folder
+        Where to work.
+    progress
+        Called with steps done, their number, and loss, error and time.
+
+    Raises
+    ------
+    ProtocolError
+        At the end, if the readout cannot be played by a scanner.
+    """
+    problem, turns = t1_problem_of(experiment), experiment.turns
+    began, used = time.monotonic(), time.process_time()
+    taught = learn_in_turns(
+        problem.loss_of, problem.parameters, problem.turns, seed=turns.seed, folder=folder / _TURNS, every=turns.every,
+        progress=progress,
+    )  # fmt: skip
+    spent = {"seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - used}
+    values = problem.scheme.values | {name: taught.values[name] for name in experiment.learn.free}
+    times = {"TI": values["inversion_time"].tolist(), "recovery": values["recovery"].tolist()}
+    network = replace(problem.network.with_weights(weights_of(taught.values)), purpose={"what": PURPOSE, **times})
+    save_image_network(folder / NETWORK, network)
+    _write_sequence(experiment.sequence, values, folder / SEQUENCE)
+    tested = _tested(problem, network, values)
+    with atomic_file(folder / LEARNT, force=True) as temporary:
+        np.savez(temporary, **{name: value.numpy() for name, value in {**values, **tested}.items()})
+    save_frame(_figure(values, tested, taught), folder / STATE)
+    return {
+        "title": experiment.title, "seed": turns.seed, "steps": len(taught.history),
+        "loss": taught.history[-1]["loss"], **times, **_errors(tested), **_cost(problem, values), **spent,
+    }  # fmt: skip
+
+
+def _write_sequence(own: InversionRecovery, values: Mapping[str, Tensor], path: Path) -> None:
+    """Write the sequence with slice-selective excitations and adiabatic inversions, checked."""
+    from pulsetwin import __version__
+
+    scanner = Scanner.preset(_SCANNER)
+    protocol = Protocol(
+        fov=(own.fov, own.fov, own.thickness), matrix=(own.matrix, own.matrix, 1), te=own.te, echo_spacing=own.tr,
+        bandwidth=1 / (own.matrix * own.dwell), flip_angle=float(values["flip_angle"]),
+        inversion_times=tuple(values["inversion_time"].tolist()), recovery_times=tuple(values["recovery"].tolist()),
+    )  # fmt: skip
+    stated = definitions(protocol, "inversion_recovery", __version__)
+    write_seq(build(protocol, scanner), path, scanner=scanner, definitions=stated, force=True)
+
+
+def _tested(problem: T1Problem, network: ImageNetwork, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return images of a brain, and T1 of noisy ones by the network, by a fit, and as it is; 0 where nothing is."""
+    own = problem.experiment
+    phantom = brain((1, *problem.scheme.matrix), problem.scheme.fov, fields=False)
+    precise = replace(
+        problem, experiment=replace(own, turns=replace(own.turns, states=_MORE_STATES * own.turns.states))
+    )
+    with torch.no_grad():
+        images = precise.images(values, phantom)
+        noise = complex_noise(images.shape, torch.Generator().manual_seed(own.turns.seed))
+        noisy = images + problem.noise * noise
+        told = told_t1(network, noisy[:, None])[0].double()
+        fitted = fitted_t1(noisy.flatten(1), values, _readout(problem)).reshape(told.shape)
+    inside = phantom.proton_density[0] > 0
+    maps = {"t1": told, "t1_fit": fitted, "t1_true": phantom.t1[0]}
+    return {name: torch.where(inside, one, 0.0) for name, one in maps.items()} | {"images": images}
+
+
+def _errors(tested: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return medians of the relative error of T1, over all voxels of the brain and those of each tissue."""
+    true = tested["t1_true"]
+    inside = true > 0
+    found = {"t1_error": inside} | {
+        f"t1_error_{name}": inside & ((true / tissue.t1 - 1).abs() < _NEAR)
+        for name, tissue in brain_tissues(3.0).items()
+    }
+    error, fitted = ((tested[name] / true - 1).abs() for name in ("t1", "t1_fit"))
+    medians = {name: float(error[where].median()) for name, where in found.items() if bool(where.any())}
+    return medians | {"t1_error_of_fit": float(fitted[inside].median())}
+
+
+def _cost(problem: T1Problem, values: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return how long the sequence takes, how precise it can be, and the usual ones that are as precise."""
+    readout, angle = _readout(problem), math.radians(problem.experiment.sequence.flip_angle)
+    precision = float(overall(values, readout))
+    recovered = _FULL * brain_tissues(3.0)["grey"].t1
+    usual = {
+        "usual": usual_of(precision, readout, angle),
+        "usual_recovered": usual_of(precision, readout, angle, recovered),
+    }
+    return {
+        "duration": float(duration(problem.scheme.timeline(values))), "deviation": precision,
+        "deviations": dict(zip(("grey", "white", "fluid"), deviations(values, readout).tolist(), strict=True)),
+        **{name: None if one is None else _plain(one) for name, one in usual.items()},
+    }  # fmt: skip
+
+
+def _plain(usual: Usual) -> dict[str, float]:
+    return {name: getattr(usual, name) for name in Usual.__slots__}
+
+
+def _readout(problem: T1Problem) -> Readout:
+    own = problem.experiment.sequence
+    return Readout(own.matrix, own.tr, own.te, problem.noise)
+
+
+def _figure(values: Mapping[str, Tensor], tested: Mapping[str, Tensor], taught: Taught) -> Figure:
+    """Draw the times, T1 as it is and as it is told, the error, and the losses."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((14, 3), dpi=80, layout="constrained", facecolor="white")
+    axes = figure.subplots(1, 5, width_ratios=(1.2, 1, 1, 1, 1.2))
+    number = np.arange(1, len(values["inversion_time"]) + 1)
+    axes[0].bar(number, values["inversion_time"].numpy(), 0.4, label="inversion time")
+    axes[0].bar(number[1:] - 0.4, values["recovery"].numpy(), 0.4, label="recovery before")
+    axes[0].set(title="times [s]", xlabel="image")
+    axes[0].legend(fontsize=7)
+    true, told = tested["t1_true"].numpy(), tested["t1"].numpy()
+    for axis, picture, title in ((axes[1], true, "T1 [s]"), (axes[2], told, "T1, network [s]")):
+        figure.colorbar(axis.imshow(picture, vmin=0, vmax=4.5, origin="lower"), ax=axis, shrink=0.8)
+        axis.set(title=title, xticks=[], yticks=[])
+    error = 100 * np.where(true > 0, told / np.where(true > 0, true, 1) - 1, 0)
+    figure.colorbar(axes[3].imshow(error, vmin=-20, vmax=20, cmap="RdBu_r", origin="lower"), ax=axes[3], shrink=0.8)
+    axes[3].set(title="error [%]", xticks=[], yticks=[])
+    axes[4].semilogy([line["error"] for line in taught.history], lw=0.5)
+    axes[4].set(title="error of log T1", xlabel="step")
+    return figure

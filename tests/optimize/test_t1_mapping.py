@@ -1,0 +1,152 @@
+"""T1 mapping learns times and network, writes all of it, and goes on to the same end when it was broken off."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from pulsetwin.cli import main
+from pulsetwin.errors import ProtocolError
+from pulsetwin.optimize.experiment import experiment_from, read_experiment
+from pulsetwin.optimize.realise_run import realise_run
+from pulsetwin.optimize.run import run_experiment
+from pulsetwin.optimize.t1_mapping import t1_problem_of
+from pulsetwin.recon.image_network import load_image_network
+from pulsetwin.recon.t1_network import signed_shape, told_t1
+from pulsetwin.sequences.seqfile import read_seq
+from pulsetwin.sim.phantom_rectangle import random_rectangle
+from pulsetwin.sim.signal_models.inversion_recovery import signals
+
+SMALL = """
+title = "small"
+[sequence]
+kind = "inversion_recovery"
+images = 4
+matrix = 8
+[examples]
+maps = 2
+edge = 4
+[network]
+width = 8
+layers = 2
+[learn]
+time = 1e-3
+[turns]
+voxels = 30
+images = 20
+rounds = 2
+sequence_steps = 3
+network_steps = 20
+every = 7
+"""
+
+
+@pytest.fixture
+def small(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return path
+
+
+def changed(**tables):
+    return {"sequence": {"kind": "inversion_recovery"}} | tables
+
+
+@pytest.mark.parametrize(
+    ("tables", "told"),
+    [
+        ({"turns": {"round": 3}}, r"file: \[turns\]: no setting 'round', did you mean 'rounds'"),
+        ({"loss": {}}, "no table 'loss'"),
+        ({"network": 3}, "no table 'network'"),
+        ({"learn": {"free": ["te"]}}, r"\[learn\] free holds te"),
+        ({"learn": {"free": []}}, r"\[learn\] free is empty"),
+        ({"examples": {"edge": 40}}, r"\[examples\] edge"),
+    ],
+)
+def test_what_is_wrong_is_named(tables, told):
+    with pytest.raises(ProtocolError, match=told):
+        experiment_from(changed(**tables), "file")
+
+
+def test_images_are_those_of_the_closed_form(small):
+    problem = t1_problem_of(read_experiment(small))
+    phantom = random_rectangle((1, 8, 8), problem.scheme.fov, edge=8, seed=2)
+    flat = {"t1": torch.full((1, 8, 8), 1.2, dtype=torch.float64), "t2": torch.full((1, 8, 8), 0.02).double()}
+    phantom = type(phantom)(
+        **{name: getattr(phantom, name) for name in ("t2_prime", "diffusion", "b1", "coils", "size", "shape")}, **flat,
+        proton_density=torch.ones(1, 8, 8, dtype=torch.float64), b0=torch.full((1, 8, 8), 20.0, dtype=torch.float64),
+    )  # fmt: skip
+    values = problem.scheme.values
+    course = signals(
+        torch.tensor([1.2], dtype=torch.float64), values["inversion_time"], values["recovery"],
+        flip_angle=values["flip_angle"], tr=15e-3, pulses=8,
+    )  # fmt: skip
+    images = problem.images(values, phantom)
+    middle = images[:, 4, 4]
+    assert torch.allclose(middle.abs().double(), course[0].abs() * np.exp(-0.4), rtol=0.03)
+    shapes = torch.stack((signed_shape(middle), signed_shape(course[0].to(torch.complex128)).float()))
+    assert abs(float(shapes[0] @ shapes[1])) > 0.9995
+
+
+def test_turns_alternate(small):
+    problem = t1_problem_of(read_experiment(small))
+    names = ["sequence" if "recovery" in turn.names else "network" for turn in problem.turns]
+    assert names == ["sequence", "network", "sequence", "network", "sequence", "network"]
+    assert [turn.steps for turn in problem.turns] == [30, 20, 3, 20, 3, 20]
+    assert set(problem.turns[0].names) == {"inversion_time", "recovery", *problem.turns[1].names}
+    assert set(problem.turns[2].names) == {"inversion_time", "recovery"}
+
+
+def test_a_run_learns_and_writes_all_of_it(small, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["optimize", str(small), "-o", str(out)]) == 0
+    assert "T1 " in capsys.readouterr().out
+    result = json.loads((out / "result.json").read_text())
+    assert result["steps"] == 96
+    assert 0 < result["t1_error"] < 1
+    assert result["usual_recovered"]["duration"] > result["usual"]["duration"]
+    learnt = np.load(out / "learnt.npz")
+    assert result["TI"] == learnt["inversion_time"].tolist()
+    assert not np.allclose(learnt["inversion_time"], 30e-3)
+    inside = learnt["t1_true"] > 0
+    error = np.abs(learnt["t1"][inside] / learnt["t1_true"][inside] - 1)
+    assert np.sort(error)[(len(error) - 1) // 2] == pytest.approx(result["t1_error"], rel=1e-6)
+    network = load_image_network(out / "network.safetensors")
+    assert network.purpose["TI"] == result["TI"]
+    assert (out / "state.png").stat().st_size > 0
+    played = read_seq(out / "sequence.seq")
+    np.testing.assert_allclose(played.definitions["TI"], result["TI"], atol=1e-5)
+    with pytest.raises(ProtocolError, match="written with it"):
+        realise_run(out)
+    nibabel.Nifti1Image(learnt["images"].T[:, :, None], np.eye(4)).to_filename(tmp_path / "images.nii.gz")
+    named = ["--seq", str(out / "sequence.seq"), "--network", str(out / "network.safetensors")]
+    assert main(["map", "t1", str(tmp_path / "images.nii.gz"), *named, "-o", str(tmp_path / "maps")]) == 0
+    t1 = nibabel.load(tmp_path / "maps/maps/T1.nii.gz").get_fdata()[:, :, 0].T
+    with torch.no_grad():
+        wanted = told_t1(network, torch.from_numpy(learnt["images"])[:, None])[0].numpy()
+    assert t1[4, 4] > 0
+    np.testing.assert_allclose(t1[t1 > 0], wanted[t1 > 0], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_broken_run_goes_on_to_the_same_end(small, tmp_path):
+    experiment = read_experiment(small)
+    run_experiment(experiment, tmp_path / "whole")
+
+    class Broken(Exception):
+        pass
+
+    def broken(done, total, what):
+        if done == 85:
+            raise Broken
+
+    with pytest.raises(Broken):
+        run_experiment(experiment, tmp_path / "broken", progress=broken)
+    run_experiment(experiment, tmp_path / "broken", resume=True)
+    one, two = (np.load(tmp_path / name / "learnt.npz") for name in ("whole", "broken"))
+    for name in one.files:
+        assert np.array_equal(one[name], two[name]), name
