@@ -27,8 +27,18 @@ def map_wasabi(options: argparse.Namespace) -> int:
 
 
 def map_t1(options: argparse.Namespace) -> int:
-    """Map T1 from images of a saturation or inversion recovery."""
-    return _map(options, "T1", _t1, {})
+    """Map T1 from images of a saturation or inversion recovery, by a fit or by a network."""
+    if options.network is None:
+        return _map(options, "T1", _t1, {})
+    from pulsetwin.recon.image_network import load_image_network
+    from pulsetwin.recon.t1_network import map_t1 as by_network
+
+    network = load_image_network(existing(options.network))
+
+    def mapping(images: Images, seq: SeqFile, progress: Progress) -> Maps:
+        return by_network(images, seq.definitions, network)
+
+    return _map(options, "T1", mapping, {}, network=options.network)
 
 
 def map_t2(options: argparse.Namespace) -> int:
@@ -113,7 +123,9 @@ def add_companions(methods: Any) -> None:
     """Describe the methods."""
     told = "B0 and relative B1 from WASABI, with T1 from WASABITI"
     _method(methods, "wasabi", map_wasabi, told, "wasabi.nii.gz --seq wasabi.seq")
-    _method(methods, "t1", map_t1, "T1 from saturation or inversion recovery", "recovery.nii.gz --seq recovery.seq")
+    told = "T1 from saturation or inversion recovery"
+    t1 = _method(methods, "t1", map_t1, told, "recovery.nii.gz --seq recovery.seq")
+    t1.add_argument("--network", metavar="FILE", help="read complex images by the network that learnt with their .seq")
     t2 = _method(methods, "t2", map_t2, "T2 from a multi-echo spin echo", "echoes.nii.gz --seq multi_echo.seq")
     t2.add_argument("--offset", action="store_true", help="decay to an offset, as that of the noise, and not to 0")
     told = "asymmetry and depths of pools from Z-spectra"
