@@ -4,7 +4,7 @@
 sixteen pixels in one of the image, where those of the training have two and four. T1, T2* (but for the head),
 inversions, starts and noise are random as in the training; the gain is told by the data. MSE and SSIM after the best
 multiple (LS), and after both are stretched from 0 to 1 (MM): raw spectra by filtered back-projection, profiles of the
-first network by damped least squares, both networks; by ``--table`` the inversion that begins with them, too.
+first network by damped least squares, both networks; by ``--table --hybrid`` the inversion begun with them.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pulsetwin.recon.raser.inversion import invert
 from pulsetwin.recon.raser.methods import SHIPPED
 from pulsetwin.recon.raser.network import Networks
 from pulsetwin.recon.raser.network_file import load_networks
+from pulsetwin.recon.raser.symmetry import averaged
 from pulsetwin.recon.raser.tomography import filtered_back_projection
 from pulsetwin.sim.phantoms import shepp_logan
 from pulsetwin.sim.raser.projections import emitted, strip_frequencies
@@ -56,7 +57,8 @@ def measure(
     parameters, angles = Parameters(p.t1, p.t2, kappa), np.pi * np.arange(p.angles) / p.angles
     seen = features(signal, dwell, p.modes, p.bandwidth, parameters, over)
     with torch.no_grad():
-        _, linear, both = (part[0].double().numpy() for part in networks(torch.from_numpy(seen)[None]))
+        _, linear, _ = networks(torch.from_numpy(seen)[None])
+    linear, both = (part[0].double().numpy() for part in (linear, averaged(networks, torch.from_numpy(seen)[None])[1]))
     areas = strip_areas((p.matrix, p.matrix), angles, p.modes)
     raw = filtered_back_projection(spectra(signal, dwell, p.modes, p.bandwidth), areas).reshape(wanted.shape)
     found = [raw, linear, both]
@@ -115,7 +117,8 @@ def main() -> None:
     asks.add_argument("--networks", default=SHIPPED)
     asks.add_argument("--images", type=int, default=100)
     asks.add_argument("--heads", type=int, default=10)
-    asks.add_argument("--table", action="store_true", help="one head in each of many cells, with hybrid")
+    asks.add_argument("--table", action="store_true", help="one head in each of many cells")
+    asks.add_argument("--hybrid", action="store_true", help="in the table, too: minutes a cell")
     asked = asks.parse_args()
     networks, training, _ = load_networks(asked.networks)
     print({name: value for name, value in training.items() if name != "held_out"})
@@ -123,7 +126,7 @@ def main() -> None:
     if asked.table:
         for snr, over, spread in [*product((100.0, 1000.0, 10000.0), (3.0, 10.0, 30.0, 83.0), (0.05,)),
                                   (1000.0, 10.0, 0.2), (1000.0, 30.0, 0.2)]:  # fmt: skip
-            tell(f"SNR {snr:g}, {over:g} x, {spread:g}", heads(networks, 1, snr, over, spread, hybrid=True))
+            tell(f"SNR {snr:g}, {over:g} x, {spread:g}", heads(networks, 1, snr, over, spread, asked.hybrid))
         return
     for name, pumped in (("not pumped", 0.0), ("pumped", 1.0)):
         tell(f"{asked.images} images, {name}", random_images(networks, asked.images, 1000.0, pumped))

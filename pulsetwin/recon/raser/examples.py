@@ -11,11 +11,11 @@ from torch import Tensor
 from pulsetwin.recon.raser.driven import Parameters
 from pulsetwin.recon.raser.features import features
 from pulsetwin.recon.raser.purpose import Purpose
+from pulsetwin.recon.raser.symmetry import turned_features, turned_images
 from pulsetwin.sim.raser.training_data import Domain, one_image
 
 _NOISY = 100.0, 5000.0  # signal-to-noise ratios
 _GAIN = 0.04  # standard deviation of the logarithm of kappa: how well a scan tells it
-_IMAGINARY = -2  # channel of the features that changes its sign when the frequency does
 
 
 class Examples(NamedTuple):
@@ -70,27 +70,6 @@ def stacked(examples: list[Examples]) -> Examples:
     return Examples(*(torch.stack(parts) for parts in zip(*examples, strict=True)))
 
 
-def turned(examples: Examples, half_turn: bool, mirrored: bool) -> Examples:
-    """Return examples of the images turned by half a turn or mirrored along x, or both.
-
-    A half turn reverses frequencies, and with them the sign of the phase. A mirror takes each angle to its supplement;
-    that of 0 is half a turn.
-    """
-    seen, images = examples
-    if half_turn:
-        seen, images = _reversed(seen), images.flip(1, 2)
-    if mirrored:
-        seen = torch.cat((_reversed(seen[:, :1]), seen[:, 1:].flip(1)), 1)
-        images = images.flip(2)
-    return Examples(seen, images)
-
-
-def _reversed(seen: Tensor) -> Tensor:
-    seen = seen.flip(-1)
-    seen[:, :, _IMAGINARY] *= -1
-    return seen
-
-
 class Pool:
     """The last examples played; batches are drawn from it, each with some new ones.
 
@@ -126,4 +105,5 @@ class Pool:
         """Return examples drawn at random, turned at random."""
         rows = torch.randint(len(self._kept), (count,), generator=self._generator)
         half, mirrored = (bool(one) for one in torch.randint(2, (2,), generator=self._generator))
-        return turned(stacked([self._kept[row] for row in rows.tolist()]), half, mirrored)
+        seen, images = stacked([self._kept[row] for row in rows.tolist()])
+        return Examples(turned_features(seen, half, mirrored), turned_images(images, half, mirrored))

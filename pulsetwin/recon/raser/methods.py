@@ -22,6 +22,7 @@ from pulsetwin.recon.raser.network import Networks
 from pulsetwin.recon.raser.network_file import load_networks
 from pulsetwin.recon.raser.purpose import Purpose, check_suits
 from pulsetwin.recon.raser.scan import Projections, projections_of
+from pulsetwin.recon.raser.symmetry import averaged
 from pulsetwin.recon.raser.tomography import filtered_back_projection
 from pulsetwin.volume import Images, affine_ras
 
@@ -136,9 +137,8 @@ def by_networks(
     p = networks.purpose
     check_suits(p, scan, parameters.t2)
     seen = features(scan.signal, scan.stated.dwell, p.modes, p.bandwidth, parameters, over_threshold)
-    with torch.no_grad():
-        sinogram, _, images = networks(torch.from_numpy(seen)[None])
-    return sinogram[0].double().numpy(), images[0].double().numpy()
+    sinograms, images = averaged(networks, torch.from_numpy(seen)[None])
+    return sinograms[0].double().numpy(), images[0].double().numpy()
 
 
 def _inverted(found: Inversion) -> Told:

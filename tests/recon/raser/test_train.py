@@ -11,9 +11,11 @@ import torch
 from pulsetwin.errors import MismatchError, ProtocolError
 from pulsetwin.recon.agreement import ssim_uniform
 from pulsetwin.recon.raser import train as training
-from pulsetwin.recon.raser.examples import Pool, domain_of, one_example, stacked, turned
-from pulsetwin.recon.raser.network import projector
+from pulsetwin.recon.raser.examples import Examples, Pool, domain_of, one_example, stacked
+from pulsetwin.recon.raser.features import CHANNELS
+from pulsetwin.recon.raser.network import new_networks, projector
 from pulsetwin.recon.raser.network_file import load_networks
+from pulsetwin.recon.raser.symmetry import averaged, turned_features, turned_images, turned_sinograms
 from pulsetwin.recon.raser.train import Training, train
 from tests.recon.raser.small_networks import PURPOSE
 
@@ -31,9 +33,20 @@ def test_turned_images_have_turned_features(half_turn, mirrored):
         wanted = (images.flatten(1) @ areas.T).view(3, PURPOSE.angles, PURPOSE.modes)
         return (seen[:, :, 0] - wanted / wanted.mean(2, keepdim=True)).square().mean((1, 2))
 
-    after = turned(examples, half_turn, mirrored)
+    way = half_turn, mirrored
+    after = Examples(turned_features(examples.seen, *way), turned_images(examples.images, *way))
     assert torch.allclose(errors(*after), errors(*examples), rtol=1e-4)
-    assert torch.allclose(turned(after, half_turn, mirrored).seen, examples.seen)
+    assert torch.equal(turned_features(after.seen, *way), examples.seen)
+
+
+def test_means_over_turned_objects_are_symmetric():
+    networks = new_networks(PURPOSE)
+    seen = torch.randn(2, PURPOSE.angles, CHANNELS, PURPOSE.modes, generator=torch.Generator().manual_seed(0))
+    for way in ((True, False), (False, True)):
+        sinograms, images = averaged(networks, seen)
+        others, turned = averaged(networks, turned_features(seen, *way))
+        assert (turned_sinograms(sinograms, *way) - others).abs().max() < 1e-5
+        assert (turned_images(images, *way) - turned).abs().max() < 1e-5
 
 
 def test_a_pool_is_of_its_seed_and_renews_itself():
