@@ -2,8 +2,8 @@
 # # RARE: how much image error a given SAR costs
 #
 # Sweeps over the weight of SAR, for lines in centric and in linear order, and on the brain for angles that were learnt
-# on it or on random rectangles. Runs that are in the folder are not repeated; about ten minutes on one core. Run it from
-# anywhere: `python examples/experiments/rare_pareto.py [FOLDER [PROCESSES]]`.
+# on it or on random rectangles. Runs that are in the folder are not repeated; about ten minutes on one core. Run it
+# from anywhere: `python examples/experiments/rare_pareto.py [FOLDER [PROCESSES]]`.
 
 # %%
 import sys
