@@ -66,6 +66,7 @@ def test_what_does_not_go_together_is_told(folder, capsys):
         (("--method", "fbp", *networks), "cnn or hybrid"),
         (("--method", "fft", "--gain", "2"), "--gain is for RASER"),
         (("--method", "cnn", "--coils", "2"), "--coils is not for a RASER"),
+        (("--method", "cnn"), "train some for it"),
         (("--method", "inversion", "--gain", "-2"), "gain -2"),
     ):
         assert recon(folder, "a.dat", "nothing", *options) == 2
