@@ -1,6 +1,6 @@
 """RASER images by networks: random images that no network was trained with, and Shepp-Logan's head.
 
-``python benchmarks/bench_raser_network.py --images 100 --heads 10``. Data are played with four modes in a pixel and
+``python -m benchmarks.bench_raser_network --images 100 --heads 5``. Data are played with four modes in a pixel and
 sixteen pixels in one of the image, where those of the training have two and four. T1, T2* (but for the head),
 inversions, starts and noise are random as in the training; the gain is told by the data. MSE and SSIM after the best
 multiple (LS), and after both are stretched from 0 to 1 (MM): raw spectra by filtered back-projection, profiles of the
@@ -116,7 +116,7 @@ def main() -> None:
     asks = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asks.add_argument("--networks", default=SHIPPED)
     asks.add_argument("--images", type=int, default=100)
-    asks.add_argument("--heads", type=int, default=10)
+    asks.add_argument("--heads", type=int, default=5)
     asks.add_argument("--table", action="store_true", help="one head in each of many cells")
     asks.add_argument("--hybrid", action="store_true", help="in the table, too: minutes a cell")
     asked = asks.parse_args()
