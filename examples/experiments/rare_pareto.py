@@ -38,10 +38,11 @@ if __name__ == "__main__":
     left, right = figure.subplots(1, 2)
     with ProcessPoolExecutor(int(sys.argv[2]) if len(sys.argv) > 2 else 1) as pool:
         for number, name in enumerate(CURVES):
-            (left, right)[number // 2].loglog(*curve(name, pool), "o-", label=name)
-    left.loglog(PAPER_SAR, PAPER_ERROR, "k*", label="MRzero, Fig. 4")
+            (left, right)[number // 2].plot(*curve(name, pool), "o-", label=name)
+    left.plot(PAPER_SAR, PAPER_ERROR, "k*", label="MRzero, Fig. 4")
     right.axvline(PAPER_SAR_BRAIN, color="k", ls=":", label="SAR of MRzero, Fig. 5")
     for axes, title in ((left, "Shepp-Logan head"), (right, "brain")):
         axes.set(title=title, xlabel="SAR [% of the target's]", ylabel="image error [%]")
+        axes.set(xlim=(0, None), ylim=(0, None))
         axes.legend(fontsize=8)
     save_png(figure, FOLDER / "rare_pareto.png", force=True)
