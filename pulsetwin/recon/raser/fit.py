@@ -17,6 +17,7 @@ from pulsetwin.progress import Progress
 from pulsetwin.recon.raser.driven import Parameters
 from pulsetwin.recon.raser.linearised import as_complex, linearised
 from pulsetwin.recon.raser.starts import Averaged, average, starts_of
+from pulsetwin.recon.raser.support import support
 from pulsetwin.recon.raser.total_variation import Minimum, minimise
 
 _COARSE, _FINE = (15.0, 50.0), (150.0, 150.0, 500.0)  # signal-to-noise ratios: parameters held, then fitted
@@ -41,8 +42,8 @@ class Scan:
     places, strips, of_modes
         Of each angle, what a pixel is to the nodes ``[node, pixel]`` and to the modes ``[mode, pixel]``, and what a
         mode is to the nodes ``[node, mode]``.
-    gradient
-        Of the image.
+    inside, gradient
+        Pixels that there are, bool ``[y, x]``, and the differences between neighbours of these.
     prior, known
         Logarithms of the parameters, and standard deviations of what is known of them.
     start, weight
@@ -56,6 +57,7 @@ class Scan:
     places: list[np.ndarray]
     strips: list[csr_array]
     of_modes: np.ndarray
+    inside: np.ndarray
     gradient: csr_array
     prior: np.ndarray
     known: np.ndarray
@@ -101,8 +103,8 @@ class Fit:
         What is fitted.
     normal
         Equations it solves, linear about the guess before.
-    minimum
-        Its image before it was scaled to a largest pixel of 1.
+    minimum, there
+        Its image before it was scaled to a largest pixel of 1, and the curvature of the pixels that are `there`.
     step
         Last changes of the logarithms.
     residuals
@@ -112,6 +114,7 @@ class Fit:
     guess: Guess
     normal: Normal
     minimum: Minimum
+    there: np.ndarray
     step: np.ndarray
     residuals: list[np.ndarray]
 
@@ -155,7 +158,8 @@ def _iterate(scan: Scan, guess: Guess, worse: float, *, fits: bool, last: bool, 
     normal = _gathered(scan, guess, [one for _, _, one in told])
     held = normal.shared + np.diag(scan.known**-2.0 + (0.0 if last else _TRUST**-2.0)) if fits else None
     right = normal.shared_right + (scan.prior - guess.logs) * scan.known**-2.0
-    minimum = _image(scan, guess, normal, held, right)
+    there = support(guess.image, scan.inside) if last else np.ones(len(guess.image), bool)
+    minimum = _image(scan, guess, normal, held, right, there)
     step = np.zeros(3) if held is None else np.linalg.solve(held, right - normal.mixed.T @ minimum.image)
     step = np.clip(step, -_STRIDE, _STRIDE)
     scales, starts, drives, residuals = np.empty(len(told)), [], [], []
@@ -168,7 +172,7 @@ def _iterate(scan: Scan, guess: Guess, worse: float, *, fits: bool, last: bool, 
         drives.append(_between(signal) if follows else guess.drives[j])
     top = float(minimum.image.max())
     after = Guess(minimum.image / top, scales * top, starts, guess.logs + step, drives)
-    return Fit(after, normal, minimum, step, residuals)
+    return Fit(after, normal, minimum, there, step, residuals)
 
 
 def _told_by(scan: Scan, guess: Guess, j: int, noise: float) -> tuple[np.ndarray, np.ndarray, Averaged]:
@@ -218,14 +222,20 @@ def _root(curvature: np.ndarray, profile: np.ndarray) -> np.ndarray:
     return (vectors[:, seen] * np.sqrt(values[seen])).T
 
 
-def _image(scan: Scan, guess: Guess, normal: Normal, held: np.ndarray | None, shared_right: np.ndarray) -> Minimum:
-    """Return the best image: with the best parameters for whatever image is tried, unless these are held."""
+def _image(
+    scan: Scan, guess: Guess, normal: Normal, held: np.ndarray | None, shared_right: np.ndarray, there: np.ndarray
+) -> Minimum:
+    """Return the best image of pixels `there`, with the best parameters for whatever it is unless these are held."""
     rigid = _RIGID / guess.image.sum() ** 2  # else scales could do what the image does
     curvature, right = normal.image + rigid, normal.right + rigid * guess.image.sum()
     if held is not None:
         taken = np.linalg.solve(held, np.column_stack([normal.mixed.T, shared_right]))
         curvature, right = curvature - normal.mixed @ taken[:, :-1], right - normal.mixed @ taken[:, -1]
-    return minimise((curvature + curvature.T) / 2, right, scan.gradient, guess.image, scan.weight)
+    curvature, gradient = (curvature + curvature.T)[np.ix_(there, there)] / 2, csr_array(scan.gradient[:, there])
+    found = minimise(curvature, right[there], gradient, guess.image[there], scan.weight)
+    image = np.zeros(len(there))
+    image[there] = found.image
+    return Minimum(image, found.curvature)
 
 
 def _scale(guess: Guess, places: np.ndarray, averaged: Averaged, shape: np.ndarray, step: np.ndarray, j: int) -> float:

@@ -120,6 +120,7 @@ def invert(
         data=[as_rows(one) for one in band.data],
         noise=band.noise,
         step=band.step,
+        inside=inside,
         gradient=csr_array(differences(matrix)[:, inside.ravel()]),
         prior=np.log(parameters),
         known=np.array(known),
@@ -194,10 +195,11 @@ def _told(scan: Scan, found: Fit, inside: np.ndarray) -> Inversion:
     chi_squared += 2 * (x @ normal.mixed - normal.shared_right) @ step
     covariance = np.linalg.inv(found.minimum.curvature)
     held = normal.shared + np.diag(scan.known**-2.0)
-    seen = np.linalg.solve(held, normal.mixed.T)  # changes of the parameters with the image
+    seen = np.linalg.solve(held, normal.mixed[found.there].T)  # changes of the parameters with the image
     logs = np.linalg.inv(held) + seen @ covariance @ seen.T
     image, deviation = (np.zeros(inside.shape) for _ in range(2))
-    image[inside], deviation[inside] = guess.image, np.sqrt(np.diag(covariance)) / x.max()
+    image[inside] = guess.image
+    deviation[tuple(one[found.there] for one in np.nonzero(inside))] = np.sqrt(np.diag(covariance)) / x.max()
     return Inversion(
         image, deviation, np.stack([s * (a @ guess.image) for s, a in zip(guess.scales, scan.strips, strict=True)]),
         guess.scales, guess.parameters, Parameters(*(np.sqrt(np.diag(logs)) * guess.parameters)),

@@ -14,7 +14,7 @@ import numpy as np
 _FADED = 7.0  # T2* after which a phase is forgotten
 _CLOSER = 1.05  # than the sampling theorem asks, and as many nodes more
 _MORE = 4
-_LAGS = 400
+_LAGS = 200
 _RIDGE = 1e-9
 
 

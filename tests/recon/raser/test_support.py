@@ -1,0 +1,41 @@
+"""Where an image has something, and how this follows an object that grows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pulsetwin.recon.raser.support import support
+
+EVERYWHERE = np.ones((20, 20), bool)
+
+
+def image() -> np.ndarray:
+    out = np.zeros((20, 20))
+    out[6:10, 8:12] = 2.0
+    return out
+
+
+def test_it_is_the_object_and_a_margin():
+    found = support(image().ravel(), EVERYWHERE).reshape(20, 20)
+    assert found[3:13, 5:15].all()
+    assert found.sum() == 100
+
+
+def test_faint_background_is_left_out_and_the_scale_does_not_matter():
+    faint = image() + 0.02
+    assert (support(faint.ravel(), EVERYWHERE) == support(image().ravel(), EVERYWHERE)).all()
+    assert (support(1e6 * faint.ravel(), EVERYWHERE) == support(faint.ravel(), EVERYWHERE)).all()
+
+
+def test_what_grows_into_the_margin_moves_it():
+    grown = image()
+    grown[4:6, 8:12] = 0.5
+    assert support(grown.ravel(), EVERYWHERE).reshape(20, 20)[1:3, 8:12].all()
+
+
+def test_only_pixels_inside_count():
+    inside = EVERYWHERE.copy()
+    inside[:, 10:] = False
+    found = support(image()[inside], inside)
+    assert found.shape == (200,)
+    assert found.sum() == 50
