@@ -31,12 +31,12 @@ def map_t1(options: argparse.Namespace) -> int:
     if options.network is None:
         return _map(options, "T1", _t1, {})
     from pulsetwin.recon.image_network import load_image_network
-    from pulsetwin.recon.t1_network import map_t1 as by_network
+    from pulsetwin.recon.t1_network import map_t1 as of_network
 
     network = load_image_network(existing(options.network))
 
     def mapping(images: Images, seq: SeqFile, progress: Progress) -> Maps:
-        return by_network(images, seq.definitions, network)
+        return of_network(images, seq.definitions, network)
 
     return _map(options, "T1", mapping, {}, network=options.network)
 
@@ -83,6 +83,16 @@ def of_scan(
             return Mapped("T2", echoes(images, definitions, progress=progress), {})
         method, mapping = {"wasabi": ("WASABI", _wasabi), "saturation_recovery": ("T1", _t1)}[name]
         return Mapped(method, mapping(images, read_seq(seq), progress), {})
+
+
+def by_network(images: Images, definitions: dict[str, Any], network: str, timings: dict[str, float]) -> Mapped:
+    """Return the T1 map of a scan by the network of a file."""
+    from pulsetwin.export.maps_output import Mapped
+    from pulsetwin.recon.image_network import load_image_network
+    from pulsetwin.recon.t1_network import map_t1
+
+    with timed(timings, "map"):
+        return Mapped("T1", map_t1(images, definitions, load_image_network(network)), {})
 
 
 def _wasabi(images: Images, seq: SeqFile, progress: Progress) -> Maps:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pulsetwin.cli import map_cest, recon_raser
 from pulsetwin.cli.files import existing, writable
-from pulsetwin.cli.map_companions import of_scan
+from pulsetwin.cli.map_companions import by_network, of_scan
 from pulsetwin.cli.map_qalas import INPUTS, check, given, map_images
 from pulsetwin.cli.maps_told import tell
 from pulsetwin.cli.timed import timed
@@ -28,7 +28,10 @@ _GIB = 1 << 30
 _SETTINGS = ("method", "coils", "memory", "partial", "trust_seq", "double", "device")
 _QALAS = {"T2prepStart", "InversionStart"}  # definitions that tell a QALAS
 _GENERAL = ("reference", "memory", "double", "device")
-_ROLES = ("scan", "seq", "reference", "reference_seq", "noise", *INPUTS, *map_cest.SCAN_INPUTS, *recon_raser.INPUTS)
+_ROLES = (
+    "scan", "seq", "reference", "reference_seq", "noise", "t1_network", *INPUTS, *map_cest.SCAN_INPUTS,
+    *recon_raser.INPUTS,
+)  # fmt: skip
 _FOLDERS = ("scan", "noise")  # that may be folders of a Spinsolve
 
 
@@ -98,6 +101,11 @@ def _mapped(raw: RawData, images: Images, options: argparse.Namespace, timings: 
     from pulsetwin.recon.b1 import is_b1_scan, map_b1
 
     said, asked = raw.definitions, given(options)
+    if options.t1_network:
+        others = [*asked, *(["--pools"] if options.pools else []), *(["--maps"] if options.map_method != "fit" else [])]
+        if others:
+            raise ProtocolError(f"{others[0]} is not for maps of T1 by --t1-network: leave one of them out")
+        return by_network(images, said, options.t1_network, timings)
     if options.pools:
         return map_cest.of_scan(images, options, timings)
     if options.map_method != "none" and said.keys() >= _QALAS:

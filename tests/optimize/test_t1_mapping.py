@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -11,13 +12,18 @@ import torch
 
 from pulsetwin.cli import main
 from pulsetwin.errors import ProtocolError
+from pulsetwin.export.siemens import write_seq
+from pulsetwin.export.twix import write as write_twix
 from pulsetwin.optimize.experiment import experiment_from, read_experiment
 from pulsetwin.optimize.realise_run import realise_run
 from pulsetwin.optimize.run import run_experiment
 from pulsetwin.optimize.t1_mapping import t1_problem_of
-from pulsetwin.recon.image_network import load_image_network
-from pulsetwin.recon.t1_network import signed_shape, told_t1
+from pulsetwin.recon.image_network import load_image_network, save_image_network
+from pulsetwin.recon.t1_network import new_t1_network, signed_shape, told_t1
+from pulsetwin.scanner import Scanner
+from pulsetwin.sequences.inversion_recovery import Protocol, build
 from pulsetwin.sequences.seqfile import read_seq
+from pulsetwin.sim.acquire import acquire
 from pulsetwin.sim.phantom_rectangle import random_rectangle
 from pulsetwin.sim.signal_models.inversion_recovery import signals
 
@@ -130,6 +136,25 @@ def test_a_run_learns_and_writes_all_of_it(small, tmp_path, capsys):
         wanted = told_t1(network, torch.from_numpy(learnt["images"])[:, None])[0].numpy()
     assert t1[4, 4] > 0
     np.testing.assert_allclose(t1[t1 > 0], wanted[t1 > 0], rtol=1e-5)
+
+
+def test_raw_data_become_a_map(tmp_path):
+    protocol = Protocol(matrix=(4, 4, 1), fov=(0.2, 0.2, 8e-3), inversion_times=(0.05, 0.4), recovery_times=(0.1,))
+    scanner, seq = Scanner.preset("siemens-prisma"), tmp_path / "ir.seq"
+    write_seq(build(protocol, scanner), seq, scanner=scanner, definitions={"Name": "inversion_recovery"})
+    network = new_t1_network(2, width=4)
+    purpose = network.purpose | {"TI": list(read_seq(seq).definitions["TI"])}
+    save_image_network(tmp_path / "n.safetensors", replace(network, purpose=purpose))
+    write_twix(acquire(seq, random_rectangle((1, 4, 4), edge=4), scanner), tmp_path / "scan.dat")
+    named = ["--seq", str(seq), "--t1-network", str(tmp_path / "n.safetensors"), "-o", str(tmp_path / "out")]
+    assert main(["recon", str(tmp_path / "scan.dat"), *named]) == 0
+    assert main(["recon", str(tmp_path / "scan.dat"), *named, "--force", "--maps", "none"]) == 2
+    t1 = nibabel.load(tmp_path / "out/maps/T1.nii.gz").get_fdata()[..., 0].T
+    images = torch.from_numpy(np.load(tmp_path / "out/images_complex.npy"))
+    with torch.no_grad():
+        wanted = told_t1(network, images)[0].numpy()
+    assert np.count_nonzero(t1) > 8
+    np.testing.assert_allclose(t1[t1 > 0], wanted[t1 > 0], rtol=1e-4)
 
 
 @pytest.mark.slow
