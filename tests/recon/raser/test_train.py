@@ -70,6 +70,7 @@ def test_similarity_is_that_of_the_figures():
     assert abs(found - ssim_uniform(one, other)) < 0.02  # variances of samples there, of windows here
 
 
+@pytest.mark.slow
 def test_what_is_held_out_improves(tmp_path):
     told = []
     train(tmp_path / "a.safetensors", PURPOSE, Training(steps=16, batch=6, every=8, held_out=4),
