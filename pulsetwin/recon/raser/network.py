@@ -7,8 +7,9 @@ which they learn together. Profiles have a mean of 1, images a largest pixel of 
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch.nn import functional
 
 from pulsetwin.errors import ShapeError
 from pulsetwin.operators.strips import strip_areas
+from pulsetwin.recon.network_file import digest_of
 from pulsetwin.recon.raser.features import CHANNELS
 from pulsetwin.recon.raser.purpose import Purpose
 from pulsetwin.recon.raser.tomography import filtered_back_projection
@@ -127,6 +129,11 @@ class Networks:
     def modules(self) -> nn.ModuleDict:
         """All that has weights."""
         return nn.ModuleDict({"profiles": self.profiles, "images": self.images})
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights and of what they are for."""
+        return digest_of(json.dumps(asdict(self.purpose), sort_keys=True), self.modules)
 
     def __call__(self, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return sinograms ``[scan, angle, mode]``, their linear images and the images ``[scan, y, x]``.
