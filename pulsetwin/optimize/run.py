@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ from torch import Tensor
 
 from pulsetwin.atomic import atomic_file
 from pulsetwin.errors import MismatchError, OutputExistsError, ProtocolError
+from pulsetwin.export.summary import file_facts, write_json
 from pulsetwin.optimize.constrained import optimise_under
 from pulsetwin.optimize.experiment import Experiment
 from pulsetwin.optimize.film import save_film, save_frame, state_figure
@@ -141,9 +140,9 @@ def _told(folder: Path, result: dict[str, Any], files: Sequence[str]) -> dict[st
     """Write a result with the version and the hashes of `files`, and return it."""
     from pulsetwin import __version__
 
-    result = {"version": __version__, **result, "hashes": {name: _hash(folder / name) for name in files}}
-    with atomic_file(folder / RESULT, force=True) as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    hashes = {name: file_facts(folder / name)["sha256"] for name in files}
+    result = {"version": __version__, **result, "hashes": hashes}
+    write_json(folder / RESULT, result, force=True)
     return result
 
 
@@ -189,7 +188,3 @@ def _write_learnt(path: Path, timeline: Timeline, learnt: Learnt, image: Tensor,
     values = {f"value_{name}": value.numpy() for name, value in learnt.values.items()}
     with atomic_file(path, force=True) as temporary:
         np.savez(temporary, **tensors, **values, image=image.numpy(), target=target.numpy())
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
