@@ -65,7 +65,7 @@ def stated(definitions: Mapping[str, Any]) -> Stated:
     said = {name: stated_numbers(definitions, name) for name in _NEEDED}
     angles, matrix, fov = said["RaserAngles"], said["Matrix"][:2], said["FOV"][:2]
     gradient, dwell, gap = (float(said[name][0]) for name in ("RaserGradient", "RaserDwell", "RaserGap"))
-    _check(angles, matrix, fov, gradient, dwell)
+    _check(angles, matrix, fov, gradient, dwell, float(said["RaserGap"][0]))
     columns, rows = (int(count) for count in matrix)
     return Stated(angles, (rows, columns), PROTON / (2 * math.pi) * gradient * float(fov[0]) / columns, dwell, int(gap))
 
@@ -85,27 +85,26 @@ def projections_of(raw: RawData, seconds: float = 4.096) -> Projections:
     MismatchError
         If the scan states no RASER angles, or projections are missing or of several lengths.
     ProtocolError
-        As of `stated`, or if a sample is not a number.
+        As of `stated` and `bridged`, or if there is no time to use.
     """
     said = stated(raw.definitions)
+    if not 0 < seconds < math.inf:
+        raise ProtocolError(f"seconds = {seconds:g}: give a time above 0")
     signal = bridged(raw, len(said.angles), said.gap)[:, : round(seconds / said.dwell)]
-    bad = ~np.isfinite(signal).all(1)
-    if bad.any():
-        raise ProtocolError(f"projection {int(bad.argmax())} has samples that are no numbers: measure it again")
     y, x = (((count - 1) / 2 - count // 2) * said.bandwidth for count in said.matrix)  # the middle, from voxel n // 2
     offset = x * np.cos(said.angles) + y * np.sin(said.angles)
     signal = signal * np.exp(2j * np.pi * offset[:, None] * said.dwell * np.arange(signal.shape[1]))
     return Projections(signal, said)
 
 
-def _check(angles: np.ndarray, matrix: np.ndarray, fov: np.ndarray, gradient: float, dwell: float) -> None:
+def _check(angles: np.ndarray, matrix: np.ndarray, fov: np.ndarray, gradient: float, dwell: float, gap: float) -> None:
     """Raise `ProtocolError` where numbers that a scan states make no sense."""
     if (np.abs(angles) > _TURN).any():
         raise ProtocolError(f"RaserAngles reach {np.abs(angles).max():g}: they are in rad, at most 2 pi")
-    if len(matrix) < 2 or len(fov) < 2 or min(*matrix, *fov, dwell, abs(gradient)) <= 0:
-        raise ProtocolError(f"Matrix {matrix}, FOV {fov} m, RaserGradient {gradient:g} T/m, RaserDwell {dwell:g} s: "
-                            "build the sequence anew")  # fmt: skip
-    if fov.max() > 1 or abs(gradient) > 1 or dwell > 1:
+    if len(matrix) < 2 or len(fov) < 2 or min(*matrix, *fov, dwell, gradient) <= 0 or gap < 0:
+        raise ProtocolError(f"Matrix {matrix}, FOV {fov} m, RaserGradient {gradient:g} T/m, RaserDwell {dwell:g} s, "
+                            f"RaserGap {gap:g}: build the sequence anew")  # fmt: skip
+    if fov.max() > 1 or gradient > 1 or dwell > 1:
         raise ProtocolError(
             f"FOV {fov} m, RaserGradient {gradient:g} T/m, RaserDwell {dwell:g} s: these are in m, T/m and s"
         )
@@ -128,7 +127,9 @@ def bridged(raw: RawData, angles: int, gap: int) -> np.ndarray:
     Raises
     ------
     MismatchError
-        If acquisitions are missing or of several lengths.
+        If acquisitions are missing, double or of several lengths.
+    ProtocolError
+        If a sample is not a number.
     """
     if len(raw.groups) != 1:
         raise MismatchError("the scan has acquisitions of several lengths: leave out the references")
@@ -136,9 +137,15 @@ def bridged(raw: RawData, angles: int, gap: int) -> np.ndarray:
     line, segment = group.label("LIN"), group.label("SEG")
     segments = int(segment.max()) + 1
     order = np.lexsort((segment, line))
-    if len(group) != angles * segments or not (line[order] == np.repeat(np.arange(angles), segments)).all():
+    whole = np.indices((angles, segments)).reshape(2, -1)
+    if not np.array_equal([line[order], segment[order]], whole):
         raise MismatchError(f"{len(group)} acquisitions for {angles} angles of {segments}: some are missing or double")
-    samples = _one_coil(np.asarray(group.samples[order], np.complex128)).reshape(angles, segments, -1)
+    measured = np.asarray(group.samples[order], np.complex128)
+    bad = ~np.isfinite(measured).all((1, 2))  # before coils and gaps, over which it would spread
+    if bad.any():
+        angle = int(bad.argmax()) // segments
+        raise ProtocolError(f"projection {angle} has samples that are no numbers: measure it again")
+    samples = _one_coil(measured).reshape(angles, segments, -1)
     if segments == 1 or gap == 0:
         return samples.reshape(angles, -1)
     length = samples.shape[2]

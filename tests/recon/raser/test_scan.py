@@ -57,6 +57,10 @@ def test_missing_projections_are_told(raw):
     double = replace(group, labels={**group.labels, "LIN": np.maximum(group.label("LIN"), 1)})
     with pytest.raises(MismatchError, match="missing or double"):
         projections_of(replace(raw, groups=(double,)))
+    labels = {"LIN": np.repeat(np.arange(4), 2), "SEG": np.array([0, 0, 1, 1, 0, 1, 0, 1])}
+    twice = replace(group, labels={**group.labels, **labels})
+    with pytest.raises(MismatchError, match="missing or double"):
+        bridged(replace(raw, groups=(twice,)), 4, 0)
 
 
 def test_projections_of_several_lengths_are_told(raw):
@@ -79,6 +83,8 @@ def test_missing_angles_are_told(raw):
         ({"FOV": [3.0, 3.0, 10.0]}, "m, T/m and s"),
         ({"RaserDwell": 2000.0}, "m, T/m and s"),
         ({"RaserGradient": 0.0}, "anew"),
+        ({"RaserGradient": -26e-6}, "anew"),
+        ({"RaserGap": -3}, "RaserGap -3"),
         ({"FOV": [3e-3, 4e-3, 1e-2]}, "square"),
     ],
 )
@@ -87,9 +93,20 @@ def test_other_units_and_impossible_numbers_are_told(raw, said, words):
         projections_of(stating(raw, **said))
 
 
-def test_samples_that_are_no_numbers_are_told(raw):
+@pytest.mark.parametrize("coils", [1, 2])
+@pytest.mark.parametrize(("segments", "gap"), [(1, 0), (2, 3)])
+def test_samples_that_are_no_numbers_are_told(raw, coils, segments, gap):
+    """By the angle that they are of, before coils are combined and gaps bridged."""
     (group,) = raw.groups
-    samples = np.array(group.samples[:])
+    samples = np.repeat(np.array(group.samples[:]), coils, axis=1)
     samples[5, 0, 7] = np.nan
-    with pytest.raises(ProtocolError, match="projection 5"):
-        projections_of(replace(raw, groups=(replace(group, samples=samples),)))
+    labels = {"LIN": np.arange(8) // segments, "SEG": np.arange(8) % segments}
+    broken = replace(raw, groups=(replace(group, samples=samples, labels={**group.labels, **labels}),))
+    with pytest.raises(ProtocolError, match=f"projection {5 // segments} "):
+        bridged(broken, 8 // segments, gap)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+def test_a_time_of_nothing_is_told(raw, seconds):
+    with pytest.raises(ProtocolError, match="seconds"):
+        projections_of(raw, seconds)
