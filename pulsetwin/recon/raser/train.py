@@ -42,7 +42,7 @@ class Training:
     rate
         Of learning, at its highest.
     seed
-        Of the first weights and of all images.
+        Of the first weights and of all images, from 0 to below 2^31.
     every
         Steps between looks at images held out, `held_out` of them at a signal-to-noise ratio of 1000, and checkpoints.
     held_out
@@ -59,8 +59,8 @@ class Training:
 
     def __post_init__(self) -> None:
         counts = self.steps, self.batch, self.fresh, self.every, self.held_out
-        if min(counts) < 1 or not self.rate > 0 or self.seed < 0:
-            raise ProtocolError(f"{self}: give numbers above 0, and a seed of 0 or more")
+        if min(counts) < 1 or not self.rate > 0 or not 0 <= self.seed < _HELD_OUT:
+            raise ProtocolError(f"{self}: give numbers above 0, and a seed of 0 or more, below {_HELD_OUT}")
 
 
 def train(

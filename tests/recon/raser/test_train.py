@@ -115,3 +115,6 @@ def test_equal_seeds_give_equal_networks(tmp_path):
 def test_settings_are_checked():
     with pytest.raises(ProtocolError, match="above 0"):
         Training(steps=0)
+    for seed in (-1, 1 << 31, 10**22):
+        with pytest.raises(ProtocolError, match="seed"):
+            Training(seed=seed)
