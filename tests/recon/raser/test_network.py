@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from pulsetwin.errors import FileError, ShapeError
 from pulsetwin.operators.strips import strip_areas
@@ -93,17 +95,21 @@ def test_files_that_are_damaged_or_of_something_else_are_told(tmp_path):
         load_networks(path)
     with pytest.raises(FileError, match="cannot be read"):
         load_networks(tmp_path / "missing")
-    from safetensors.torch import save_file
-
     save_file({"a": torch.zeros(2)}, path)
     with pytest.raises(FileError, match="no RASER networks"):
         load_networks(path)
 
 
-def test_networks_of_another_size_do_not_take_the_weights(tmp_path):
-    """Weights do not depend on the matrix: the digest does."""
-    one, other = new_networks(PURPOSE), new_networks(replace(PURPOSE, matrix=16))
-    paths = [tmp_path / name for name in "ab"]
-    for path, networks in zip(paths, (one, other), strict=True):
-        save_networks(path, networks, {})
-    assert load_networks(paths[0])[0].purpose != load_networks(paths[1])[0].purpose
+def test_networks_of_another_purpose_do_not_take_the_weights(tmp_path):
+    """Weights do not depend on the matrix or the width of its pixels: the digest does."""
+    path = tmp_path / "a.safetensors"
+    save_networks(path, new_networks(PURPOSE), {})
+    with safe_open(path, "pt") as file:
+        about, weights = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for was, now in (('["matrix", 12]', '["matrix", 16]'), ('["bandwidth", 0.4]', '["bandwidth", 0.5]')):
+        assert about["content"].count(was) == 1
+        save_file(weights, path, {**about, "content": about["content"].replace(was, now)})
+        with pytest.raises(FileError, match="was changed"):
+            load_networks(path)
+    save_file(weights, path, about)
+    assert load_networks(path)[0].purpose == PURPOSE
