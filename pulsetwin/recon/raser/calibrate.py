@@ -66,7 +66,7 @@ def kappa_of(
 
     best = int(np.argmin([unlikely(centre + one) for one in _GRID]))
     if best in (0, len(_GRID) - 1):
-        raise ProtocolError("the projections tell no gain, as if nothing had emitted: give it, or measure for longer")
+        raise ProtocolError("the projections tell no gain, as if nothing had emitted: give it by --gain")
     bounds = centre + _GRID[[best - 1, best + 1]]
     return math.exp(minimize_scalar(unlikely, bounds=bounds, method="bounded", options={"xatol": 2e-3}).x)
 
