@@ -7,7 +7,7 @@ each projection and the parameters are the best for whatever image is tried, and
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.interpolate import make_interp_spline
@@ -109,6 +109,8 @@ class Fit:
         Last changes of the logarithms.
     residuals
         Of the data in standard deviations, a row for each angle.
+    settled
+        Whether image and logarithms stood still at last.
     """
 
     guess: Guess
@@ -117,6 +119,7 @@ class Fit:
     there: np.ndarray
     step: np.ndarray
     residuals: list[np.ndarray]
+    settled: bool = False
 
 
 def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress, *, rough: bool = True) -> Fit:
@@ -146,6 +149,7 @@ def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress, *, rough: bo
         guess = found.guess
         largest = np.abs(found.step).max()
         if near and largest < _FOUND[0] and moved < _FOUND[1]:
+            found = replace(found, settled=True)
             break
         near = last and largest < _NEAR
     progress(most, most, "invert")

@@ -25,6 +25,8 @@ from pulsetwin.recon.raser.nodes import nodes, weights
 from pulsetwin.recon.raser.total_variation import differences
 from pulsetwin.sim.raser.projections import strip_frequencies
 
+KNOWN = Parameters(0.2, 0.1, 0.3)
+"""Relative standard deviations of what is known of the parameters beforehand, if no others are given."""
 _BECKER = Parameters(5.0, 0.7, 1.0)  # pyrazine at 1.5 T: doi:10.1126/sciadv.abp8483
 
 
@@ -46,6 +48,8 @@ class Inversion:
         Per sample; about 1 where the model explains the data.
     residual
         Of the data in standard deviations, complex ``[angle, time]``.
+    settled
+        Whether the fit stood still before its iterations were over.
     """
 
     image: np.ndarray
@@ -56,12 +60,13 @@ class Inversion:
     errors: Parameters
     chi_squared: float
     residual: np.ndarray
+    settled: bool
 
 
 def invert(
     signal: np.ndarray, dwell: float, angles: np.ndarray, *, matrix: tuple[int, int], pixel_bandwidth: float,
     over_threshold: float = 10.0, parameters: Parameters = _BECKER,
-    known: tuple[float, float, float] = (0.2, 0.1, 0.3), start: float = 1e-3, noise: float | None = None,
+    known: tuple[float, float, float] = KNOWN, start: float = 1e-3, noise: float | None = None,
     width: float | None = None, per_pixel: int = 4, weight: float = 3.0, inside: np.ndarray | None = None,
     first: np.ndarray | None = None, progress: Progress = silent,
 ) -> Inversion:  # fmt: skip
@@ -107,7 +112,7 @@ def invert(
     ShapeError
         If shapes disagree.
     ProtocolError
-        If a setting is out of range, a sample is not a number, or a projection is empty.
+        If a setting is out of range, a sample is not a number, a projection is empty, or the fit fails.
 
     References
     ----------
@@ -133,7 +138,13 @@ def invert(
     nothing = [np.zeros((2, len(scan.omega))) for _ in angles]
     guess = Guess(image, scale, nothing, scan.prior, list(band.drive))
     ratio = float(np.abs(band.drive).max(1).mean()) / (band.noise * math.sqrt(band.step / dwell))
-    return _told(scan, fit(scan, guess, ratio, progress, rough=first is None), inside)
+    try:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what is no number is told below
+            return _told(scan, fit(scan, guess, ratio, progress, rough=first is None), inside)
+    except ValueError as error:  # that of linear algebra is one, too
+        raise ProtocolError(
+            "the fit failed: check --gain and --over-threshold, and that the scan is more than noise"
+        ) from error
 
 
 def _check(
@@ -204,4 +215,5 @@ def _told(scan: Scan, found: Fit, inside: np.ndarray) -> Inversion:
         image, deviation, np.stack([s * (a @ guess.image) for s, a in zip(guess.scales, scan.strips, strict=True)]),
         guess.scales, guess.parameters, Parameters(*(np.sqrt(np.diag(logs)) * guess.parameters)),
         float(chi_squared) / sum(map(len, scan.data)), np.stack([as_complex(one) for one in found.residuals]),
+        found.settled,
     )  # fmt: skip

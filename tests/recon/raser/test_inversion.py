@@ -9,6 +9,7 @@ import pytest
 
 from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.operators.strips import strip_areas
+from pulsetwin.recon.raser import fit
 from pulsetwin.recon.raser.driven import Parameters
 from pulsetwin.recon.raser.inversion import invert
 from pulsetwin.sim.raser.projections import emitted, strip_frequencies
@@ -87,6 +88,25 @@ def test_a_gain_of_the_receiver_is_found():
     result = inverted(2 * scan(), parameters=Parameters(5.5, 0.72, 0.9 / 4))
     assert np.abs(result.image - found().image).max() < 1e-3
     assert abs(4 * result.parameters.kappa / found().parameters.kappa - 1) < 1e-3
+
+
+@pytest.mark.parametrize("gain", [0.05, 1e6, 1e-6])
+def test_a_gain_that_is_far_off_is_told(gain):
+    with pytest.raises(ProtocolError, match="check --gain"):
+        inverted(scan(), parameters=Parameters(5.0, 0.7, gain**-2.0))
+
+
+def test_noise_alone_is_told():
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((12, SAMPLES)) + 1j * rng.standard_normal((12, SAMPLES))
+    with pytest.raises(ProtocolError, match="more than noise"):
+        inverted(noise, parameters=Parameters(5.0, 0.7, 1.0))
+
+
+def test_a_fit_that_is_cut_short_is_not_settled(monkeypatch):
+    assert found().settled
+    monkeypatch.setattr(fit, "_LAST", 1)
+    assert not inverted(scan()).settled
 
 
 def test_bad_input_is_told():
