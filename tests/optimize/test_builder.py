@@ -59,6 +59,21 @@ def test_slopes_of_the_signal_are_those_of_sequences_built_apart():
         assert float(slope) == pytest.approx(float(expected), rel=0.02), name
 
 
+@pytest.mark.parametrize("lines", [4, 64])
+def test_phases_of_rf_spoiling_follow_their_increment_through_whole_turns(lines):
+    """Of pulse n, n (n + 1) / 2 increments: up to 20 turns from one step of 0.01 rad to the other."""
+    protocol = replace(PROTOCOL, matrix=(8, lines, 1))
+    played = from_builder(flash.build, protocol, ("rf_spoiling",), PRISMA)
+    count = torch.arange(lines, dtype=torch.float64)
+    expected = count * (count + 1) / 2
+    increment = number(protocol.rf_spoiling)
+    for phase, slope in (("phase", -expected), ("sample_phase", expected.repeat_interleave(16))):
+        weight = torch.ones_like(slope, requires_grad=True)
+        value = getattr(played({"rf_spoiling": increment}), phase)
+        found = torch.autograd.grad(torch.autograd.grad(value @ weight, increment, create_graph=True)[0], weight)[0]
+        assert found.tolist() == pytest.approx(slope.tolist(), abs=1e-3), phase
+
+
 @pytest.mark.slow
 def test_the_strongest_signal_is_at_the_ernst_angle():
     t1, tr = 0.1, 20e-3
