@@ -6,9 +6,12 @@ import math
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from pulsetwin.scanner import PROTON, Scanner
 from pulsetwin.sim.timeline import Timeline
+
+_PAIRS = 2**20  # whose distances are kept at a time
 
 
 def flip_power(flip_angle: Tensor) -> Tensor:
@@ -96,9 +99,28 @@ def uncovered(kspace: Tensor, fov: tuple[float, float, float], grid: tuple[int, 
     low = -(size // 2) - 0.5
     place = kspace[:, :2] * torch.tensor(fov[:2], dtype=kspace.dtype) - low
     within = _mean_distance_within(float(size[0]), float(size[1]))
-    apart = 2 * torch.pdist(place).sum() / len(place) ** 2
+    apart = 2 * _distances(place) / len(place) ** 2
     at_centre = 2 * _mean_distance(size[None] / 2, size) - within
     return (2 * _mean_distance(place, size).mean() - apart - within) / at_centre
+
+
+def _distances(place: Tensor) -> Tensor:
+    """Return the sum of the distances of all pairs of points ``[point, 2]``.
+
+    Each block of pairs is taken anew for its gradient, so that memory does not grow with their number.
+    """
+    total, rows = place.new_zeros(()), max(1, _PAIRS // len(place))
+    for start in range(0, len(place), rows):
+        block = checkpoint(_distances_from, place[start:], rows, use_reentrant=False, preserve_rng_state=False)
+        total = total + block
+    return total
+
+
+def _distances_from(place: Tensor, rows: int) -> Tensor:
+    """Return the sum of the distances among the first points and from them to all others."""
+    own, others = place[:rows], place[rows:]
+    apart = torch.cdist(own, others, compute_mode="donot_use_mm_for_euclid_dist")  # products lose small distances
+    return torch.pdist(own).sum() + apart.sum()
 
 
 def _mean_distance(place: Tensor, size: Tensor) -> Tensor:
