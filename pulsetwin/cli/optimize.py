@@ -14,7 +14,7 @@ from pulsetwin.progress import bar
 def optimize(options: argparse.Namespace) -> int:
     """Learn a sequence as an experiment says, and tell how good and how strong it is."""
     path = existing(options.experiment)
-    writable(options.output, (path,), force=options.resume)
+    writable(options.output, (path,), force=True)  # whether the folder may hold something is for the run to say
     from pulsetwin.optimize.experiment import read_experiment
     from pulsetwin.optimize.run import run_experiment
 
@@ -47,7 +47,12 @@ def _t1_words(result: Mapping[str, Any]) -> str:
         f"T1       differs by {100 * result['t1_error']:.1f} % in a brain (median), noise alone makes "
         f"{100 * result['deviation']:.2f} % at least\n"
         f"time     {result['duration']:.1f} s\n"
+        f"sequence {_t1_sequence_words(result)}\n"
     )
+
+
+def _t1_sequence_words(result: Mapping[str, Any]) -> str:
+    return f"none: {result['not_realised']}" if "not_realised" in result else "passes the check"
 
 
 def add_optimize(verb: argparse.ArgumentParser) -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pulsetwin.errors import FileError, ProtocolError
+from pulsetwin.errors import ProtocolError
 from pulsetwin.optimize.methods import METHODS as WAYS
 from pulsetwin.optimize.reconstruct import METHODS as RECONSTRUCTIONS
 from pulsetwin.optimize.schemes import Scheme, gradient_echoes, spin_echoes
 from pulsetwin.optimize.t1_experiment import KIND as T1_MAPPING
 from pulsetwin.optimize.t1_experiment import T1Experiment, t1_experiment_from
 from pulsetwin.sequences.protocol import protocol_from, setting, validate
+from pulsetwin.settings_file import read_toml
 
 PHANTOMS = ("brain", "shepp-logan", "sparse")
 
@@ -181,14 +181,7 @@ def read_tables(path: str | Path) -> tuple[dict[str, Any], str]:
     FileError
         If the file is missing or no TOML.
     """
-    path = Path(path)
-    try:
-        text = path.read_text("utf-8")
-        return tomllib.loads(text), text
-    except FileNotFoundError:
-        raise FileError(path, "no such file", "check the path") from None
-    except (ValueError, RecursionError, OSError) as error:
-        raise FileError(path, f"is not TOML ({error})", "correct it there") from None
+    return read_toml(path), Path(path).read_text("utf-8")
 
 
 def experiment_from(tables: dict[str, Any], source: str, text: str = "") -> Experiment | T1Experiment:
@@ -204,7 +197,7 @@ def experiment_from(tables: dict[str, Any], source: str, text: str = "") -> Expe
             raise ProtocolError(f"{source}: {name} is to be a {'text' if name == 'title' else 'table'}")
     own = dict(tables.get("sequence", {}))
     kind = own.pop("kind", None)
-    if kind not in _SEQUENCES:
+    if not isinstance(kind, str) or kind not in _SEQUENCES:
         raise ProtocolError(f"{source}: [sequence] kind = {kind!r}: give {' or '.join((*_SEQUENCES, T1_MAPPING))}")
     sequence = protocol_from(_SEQUENCES[kind], own, f"{source}: [sequence]")
     parts = {name: protocol_from(of, tables.get(name, {}), f"{source}: [{name}]") for name, of in _TABLES.items()}

@@ -25,6 +25,7 @@ from pulsetwin.optimize.t1_experiment import T1Experiment
 from pulsetwin.optimize.t1_run import OUTPUTS as T1_OUTPUTS
 from pulsetwin.optimize.t1_run import learn_t1
 from pulsetwin.progress import Progress, silent
+from pulsetwin.scanner import Scanner
 from pulsetwin.sim.isochromats import simulate_isochromats
 from pulsetwin.sim.timeline import Timeline
 
@@ -62,11 +63,16 @@ def run_experiment(
         If the run in the folder is of another experiment.
     """
     folder = Path(folder)
-    _prepare(folder, experiment, resume)
+    require_own(folder, experiment, resume)
     if isinstance(experiment, T1Experiment):
-        return _told(folder, learn_t1(experiment, folder, progress), (_EXPERIMENT, *T1_OUTPUTS))
+        _begin(folder, experiment)
+        result = learn_t1(experiment, folder, progress)
+        played = () if "not_realised" in result else (SEQUENCE,)
+        return _told(folder, result, (_EXPERIMENT, *T1_OUTPUTS, *played))
+    Scanner.preset(experiment.loop.scanner)
     problem = problem_of(experiment)
     shown = problem.shown()
+    _begin(folder, experiment)
     history: list[dict[str, float]] = []
 
     def watch(step: int, values: dict[str, Tensor], loss: Loss) -> None:
@@ -91,16 +97,23 @@ def _learnt(problem: Problem, checkpoint: Path, progress: Progress, watch: Watch
     return optimise_under(problem.loss, problem.constraints, problem.parameters, rounds=limits.rounds, **settings)[0]
 
 
-def _prepare(folder: Path, experiment: Experiment | T1Experiment, resume: bool) -> None:
+def require_own(folder: Path, experiment: Experiment | T1Experiment, resume: bool) -> None:
+    """Raise unless a folder is empty, or holds a run of the experiment that is to go on; see `run_experiment`.
+
+    The text of an experiment alone is of a run that ended before it began, and counts as nothing.
+    """
     kept = folder / _EXPERIMENT
-    if folder.exists() and any(folder.iterdir()):
-        if not resume:
-            raise OutputExistsError(f"{folder} is not empty: give another folder, or --resume to go on with its run")
-        if not kept.exists() or kept.read_text("utf-8") != experiment.text:
-            raise MismatchError(f"{folder} does not hold a run of this experiment: give its own, or another folder")
+    if not folder.exists() or all(one == kept for one in folder.iterdir()):
         return
+    if not resume:
+        raise OutputExistsError(f"{folder} is not empty: give another folder, or --resume to go on with its run")
+    if not kept.exists() or kept.read_text("utf-8") != experiment.text:
+        raise MismatchError(f"{folder} does not hold a run of this experiment: give its own, or another folder")
+
+
+def _begin(folder: Path, experiment: Experiment | T1Experiment) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_file(kept) as temporary:
+    with atomic_file(folder / _EXPERIMENT, force=True) as temporary:
         temporary.write_text(experiment.text, "utf-8")
 
 

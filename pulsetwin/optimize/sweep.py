@@ -11,7 +11,7 @@ from typing import Any
 
 from pulsetwin.errors import ProtocolError
 from pulsetwin.optimize.experiment import experiment_from, read_tables
-from pulsetwin.optimize.run import run_experiment
+from pulsetwin.optimize.run import require_own, run_experiment
 
 
 def sweep(
@@ -38,6 +38,8 @@ def sweep(
         If the file is missing or no TOML.
     ProtocolError
         Before any run, if a combination is no experiment.
+    MismatchError
+        If a folder holds a run of another combination.
     """
     tables, _ = read_tables(path)
     combinations = [dict(zip(settings, values, strict=True)) for values in itertools.product(*settings.values())]
@@ -59,9 +61,19 @@ def _with(tables: dict[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _run(tables: dict[str, Any], source: str, folder: Path) -> dict[str, Any]:
-    experiment = experiment_from(tables, source, json.dumps(tables, indent=1))
+    experiment = experiment_from(tables, source, _as_toml(tables))
+    require_own(folder, experiment, resume=True)
     done = folder / "result.json"
     if done.exists():
         found: dict[str, Any] = json.loads(done.read_text("utf-8"))
         return found
     return run_experiment(experiment, folder, resume=True)
+
+
+def _as_toml(tables: Mapping[str, Any]) -> str:
+    """Return the text of an experiment: numbers, texts, truths and lists of them are written as in JSON."""
+    alone = [f"{name} = {json.dumps(value)}" for name, value in tables.items() if not isinstance(value, dict)]
+    for table, own in tables.items():
+        if isinstance(own, dict):
+            alone += ["", f"[{table}]", *(f"{name} = {json.dumps(value)}" for name, value in own.items())]
+    return "\n".join(alone) + "\n"

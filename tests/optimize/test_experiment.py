@@ -64,6 +64,7 @@ def test_examples_are_experiments(path):
         ({"loop": {"method": "magic"}}, r"\[loop\]: method = 'magic'"),
         ({"losses": {}}, "no table 'losses'"),
         ({"sequence": {"kind": "epi"}}, r"\[sequence\] kind = 'epi'"),
+        ({"sequence": {"kind": ["epi"]}}, r"\[sequence\] kind = \['epi'\]"),
         ({"sequence": {"order": "centric"}}, r"\[sequence\]: no setting 'order'"),
         ({"learn": {"free": ["refocusing"]}}, r"\[learn\] free holds refocusing"),
         ({"sequence": {"te": 1e-4}}, r"file: \[sequence\]: gradient echoes: 8 samples of 4e-05 s do not fit TE 0.0001"),
@@ -97,6 +98,15 @@ def test_a_run_learns_and_writes_all_of_it(small, tmp_path, capsys):
     for name in ("film.gif", "state.png", "checkpoint.pt", "experiment.toml"):
         assert (tmp_path / "run" / name).stat().st_size > 0
     assert main(["optimize", str(small), "-o", str(tmp_path / "run")]) == 2
+    assert "--resume to go on" in capsys.readouterr().err
+
+
+def test_a_run_that_cannot_begin_leaves_nothing(tmp_path, capsys):
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(SMALL + 'scanner = "siemens-prism"\n')
+    assert main(["optimize", str(wrong), "-o", str(tmp_path / "run")]) == 2
+    assert "did you mean 'siemens-prisma'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pulsetwin.errors import FileError, ProtocolError
+from pulsetwin.errors import FileError, MismatchError, ProtocolError
+from pulsetwin.optimize.experiment import read_experiment
 from pulsetwin.optimize.sweep import sweep
 from tests.optimize.test_experiment import SMALL
 
@@ -23,6 +24,9 @@ def test_each_combination_is_run_once(tmp_path):
     assert results[1]["sar"] < results[0]["sar"]
     assert again == results
     assert (tmp_path / "runs/0000/result.json").stat().st_mtime_ns == written
+    assert read_experiment(tmp_path / "runs/0001/experiment.toml").loss.sar == 0.1
+    with ThreadPoolExecutor(1) as pool, pytest.raises(MismatchError, match="another folder"):
+        sweep(path, asked | {"loss.sar": [0.1, 0.2]}, tmp_path / "runs", pool)
 
 
 def test_what_is_no_setting_is_refused_before_any_run(tmp_path):
