@@ -53,9 +53,11 @@ def recon(options: argparse.Namespace) -> int:
     if options.reference:
         with timed(timings, "read the reference"):
             reference = read(options.reference, options.reference_seq, **reading)
+    settings = {name: getattr(options, name) for name in _SETTINGS}
+    if recon_raser.wanted(raw, options):
+        settings |= recon_raser.settings(options)
     with timed(timings, "reconstruct"):
         images = _images(raw, reference, options)
-    settings = {name: getattr(options, name) for name in _SETTINGS}
     mapped = _mapped(raw, images, options, timings)
     kept = {"settings": settings, "inputs": inputs, "timings": timings, "extras": images.extras}
     kept |= {"mapped": mapped, "bids": options.bids}

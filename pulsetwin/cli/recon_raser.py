@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 METHODS = ("fbp", "cnn", "inversion", "hybrid")
 INPUTS = ("raser_networks",)
 """Options that name a file which is read."""
-_OPTIONS = ("raser_networks", "over_threshold", "gain")
+_SAMPLE = ("over_threshold", "raser_t1", "raser_t2star", "gain")
+_OPTIONS = ("raser_networks", *_SAMPLE)
 _NETWORKS = ("cnn", "hybrid")
 
 
@@ -25,6 +26,8 @@ def add_raser_options(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--over-threshold", type=float, metavar="TIMES", help="inversion over the threshold (10)")
     group.add_argument("--gain", type=float, metavar="GAIN", help="signal as recorded over that in units of the "
                        "threshold (default: the data tell)")  # fmt: skip
+    group.add_argument("--raser-t1", type=float, metavar="S", help="T1 of the sample, about (5 s)")
+    group.add_argument("--raser-t2star", type=float, metavar="S", help="T2* of the sample, about (0.7 s)")
     group.add_argument("--raser-networks", metavar="FILE", help="networks that pulsetwin train raser wrote")
 
 
@@ -36,18 +39,35 @@ def wanted(raw: RawData, options: argparse.Namespace) -> bool:
     if method in METHODS or (method == "auto" and is_raser(raw.definitions)):
         if options.raser_networks and method not in _NETWORKS:
             raise ProtocolError(f"--raser-networks are for --method {' or '.join(_NETWORKS)}: ask for one of them")
+        if method == "fbp":
+            _refuse(options, _SAMPLE, "not for --method fbp, which takes the spectra as they are")
         return True
-    for name in _OPTIONS:
-        if getattr(options, name) is not None:
-            raise ProtocolError(f"--{name.replace('_', '-')} is for RASER scans: leave it out")
+    _refuse(options, _OPTIONS, "for RASER scans")
     return False
+
+
+def _refuse(options: argparse.Namespace, names: tuple[str, ...], why: str) -> None:
+    for name in names:
+        if getattr(options, name) is not None:
+            raise ProtocolError(f"--{name.replace('_', '-')} is {why}: leave it out")
+
+
+def settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the method of a RASER scan and what its sample is taken to be; a gain that the data tell is None."""
+    from pulsetwin.recon.raser.methods import USUAL
+
+    if options.method == "fbp":
+        return {"method": "fbp"}
+    usual = {"over_threshold": USUAL.over_threshold, "raser_t1": USUAL.t1, "raser_t2star": USUAL.t2, "gain": None}
+    given = {name: value for name in _SAMPLE if (value := getattr(options, name)) is not None}
+    return {"method": "inversion" if options.method == "auto" else options.method} | usual | given
 
 
 def images(raw: RawData, options: argparse.Namespace) -> Images:
     """Return the image of a RASER scan."""
     from pulsetwin.recon.raser.methods import image_of_scan
 
-    settings: dict[str, Any] = {"networks": options.raser_networks, "gain": options.gain, "progress": bar()}
-    if options.over_threshold is not None:
-        settings["over_threshold"] = options.over_threshold
-    return image_of_scan(raw, "inversion" if options.method == "auto" else options.method, **settings)
+    said = settings(options)
+    method = said.pop("method")
+    sample = {{"raser_t1": "t1", "raser_t2star": "t2"}.get(name, name): value for name, value in said.items()}
+    return image_of_scan(raw, method, networks=options.raser_networks, progress=bar(), **sample)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from pulsetwin.rawdata import RawData
 from pulsetwin.recon.raser.calibrate import kappa_of
 from pulsetwin.recon.raser.driven import Parameters
 from pulsetwin.recon.raser.features import features, spectra
-from pulsetwin.recon.raser.inversion import Inversion, invert, strips_over
+from pulsetwin.recon.raser.inversion import KNOWN, Inversion, invert, strips_over
 from pulsetwin.recon.raser.network import Networks
 from pulsetwin.recon.raser.network_file import load_networks
 from pulsetwin.recon.raser.purpose import Purpose, check_suits
@@ -29,8 +30,14 @@ from pulsetwin.volume import Images, affine_ras
 METHODS = ("fbp", "cnn", "inversion", "hybrid")
 SHIPPED = files("pulsetwin.recon.raser") / "networks.safetensors"
 """Networks for 44 by 44 pixels of 0.1223 Hz, 30 angles, T2* of 0.7 s and 10 times the threshold."""
-_USUAL = Purpose()  # of whose T1 and T2* samples are taken to be, about
+USUAL = Purpose()
+"""Of whose T1, T2* and inversion samples are taken to be, about, if nothing else is said."""
 _EXPLAINED = 0.8, 1.2  # chi squared
+_LEARNT = 0.8  # of what was known beforehand: an error above tells that the data added nothing
+_PULLED = (
+    "the errors of T2* and kappa are those of the noise: what the pixels cannot show pulls both, with coarse pixels by "
+    "much more"
+)
 
 
 class Told(NamedTuple):
@@ -45,7 +52,8 @@ class Told(NamedTuple):
 
 
 def image_of_scan(
-    raw: RawData, method: str, *, networks: str | Path | None = None, over_threshold: float = 10.0,
+    raw: RawData, method: str, *, networks: str | Path | None = None,
+    over_threshold: float = USUAL.over_threshold, t1: float = USUAL.t1, t2: float = USUAL.t2,
     gain: float | None = None, seconds: float = 4.096, progress: Progress = silent,
 ) -> Images:  # fmt: skip
     """Return the image of a RASER scan: relative inversion, its largest voxel 1.
@@ -64,6 +72,8 @@ def image_of_scan(
         File that `train.train` wrote; `SHIPPED` if None.
     over_threshold
         Inversion of all spins in units of the threshold, about.
+    t1, t2
+        T1 and T2* of the sample [s], about.
     gain
         Of the receiver: signal as recorded over that in units of the threshold. Told by the data if None.
     seconds
@@ -82,7 +92,8 @@ def image_of_scan(
     """
     if method not in METHODS:
         raise ProtocolError(f"no method {method!r} for RASER scans; there are {', '.join(METHODS)}")
-    for name, value in (("over_threshold", over_threshold), ("gain", 1.0 if gain is None else gain)):
+    given = {"over_threshold": over_threshold, "T1": t1, "T2*": t2, "gain": 1.0 if gain is None else gain}
+    for name, value in given.items():
         if not 0 < value < math.inf:
             raise ProtocolError(f"{name} {value:g}: give a number above 0")
     learnt = load_networks(SHIPPED if networks is None else networks)[0] if method in ("cnn", "hybrid") else None
@@ -94,9 +105,9 @@ def image_of_scan(
         told = _raw(scan, measured)
     else:
         kappa = gain**-2.0 if gain is not None else kappa_of(
-            scan.signal, dwell, modes, bandwidth, t1=_USUAL.t1, t2=_USUAL.t2, over_threshold=over_threshold
+            scan.signal, dwell, modes, bandwidth, t1=t1, t2=t2, over_threshold=over_threshold
         )  # fmt: skip
-        told = _of(scan, learnt, Parameters(_USUAL.t1, _USUAL.t2, kappa), over_threshold, method, progress)
+        told = _of(scan, learnt, Parameters(t1, t2, kappa), over_threshold, method, progress)
     return _images(raw, scan, measured, told)
 
 
@@ -121,7 +132,7 @@ def _of(
         scan.signal, said.dwell, said.angles, matrix=said.matrix, pixel_bandwidth=said.bandwidth,
         over_threshold=over_threshold, parameters=parameters, first=first, progress=progress,
     )  # fmt: skip
-    return _inverted(found)
+    return _inverted(found, parameters)
 
 
 def by_networks(
@@ -132,24 +143,34 @@ def by_networks(
     Raises
     ------
     MismatchError
-        If they are for another matrix, other angles or another width of pixels.
+        If they are for another matrix, other angles or another width of pixels, relative to the line.
     """
     p = networks.purpose
     check_suits(p, scan, parameters.t2)
-    seen = features(scan.signal, scan.stated.dwell, p.modes, p.bandwidth, parameters, over_threshold)
+    seen = features(scan.signal, scan.stated.dwell, p.modes, scan.stated.bandwidth, parameters, over_threshold)
     sinograms, images = averaged(networks, torch.from_numpy(seen)[None])
     return sinograms[0].double().numpy(), images[0].double().numpy()
 
 
-def _inverted(found: Inversion) -> Told:
+def _inverted(found: Inversion, before: Parameters) -> Told:
     quality = {"chi_squared": found.chi_squared}
     for name, value, error in zip(("T1", "T2star", "kappa"), found.parameters, found.errors, strict=True):
         quality |= {name: float(value), f"{name}_error": float(error)}
+    return Told(found.image, found.deviation, found.sinogram, found.residual, quality, tuple(_doubts(found, before)))
+
+
+def _doubts(found: Inversion, before: Parameters) -> Iterator[str]:
+    """Tell why an inversion that began with the parameters `before` is not to be trusted."""
     low, high = _EXPLAINED
-    warnings = () if low < found.chi_squared < high else (
-        f"chi squared is {found.chi_squared:.3g} per sample: the model does not explain the data, so doubt the image",
-    )  # fmt: skip
-    return Told(found.image, found.deviation, found.sinogram, found.residual, quality, warnings)
+    if not low < found.chi_squared < high:
+        told = f"chi squared is {found.chi_squared:.3g} per sample"
+        yield f"{told}: the model does not explain the data, so doubt the image"
+    if not found.settled:
+        yield "the fit had not settled when its iterations were over: check --gain, --over-threshold and T2*"
+    for name, error, usual, known in zip(("T1", "T2*", "kappa"), found.errors, before, KNOWN, strict=True):
+        if error > _LEARNT * known * usual:
+            yield f"the data hardly tell {name}: its error is that of what was taken for it"
+    yield _PULLED
 
 
 def correlation(residual: np.ndarray, lags: int = 40) -> np.ndarray:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pulsetwin.errors import MismatchError
+from pulsetwin.errors import MismatchError, ProtocolError
 from pulsetwin.recon.raser.inversion import strips_over
 from pulsetwin.recon.raser.scan import Projections, Stated, stated
 
@@ -44,23 +45,27 @@ class Purpose:
     t2: float = 0.7
     over_threshold: float = 10.0
 
+    def __post_init__(self) -> None:
+        if not all(0 < value < math.inf for value in (self.bandwidth, self.t1, self.t2, self.over_threshold)):
+            raise ProtocolError(f"{self}: give T1, T2* and times the threshold above 0")
 
-def purpose_of(definitions: Mapping[str, Any], over_threshold: float = 10.0) -> Purpose:
+
+def purpose_of(definitions: Mapping[str, Any], **sample: float) -> Purpose:
     """Return the purpose that suits the scans of a sequence.
 
     Parameters
     ----------
     definitions
         Of the `.seq`.
-    over_threshold
-        Inversion in units of the threshold, about.
+    **sample
+        `Purpose.t1`, `Purpose.t2` and `Purpose.over_threshold`, where they are others than usual.
 
     Raises
     ------
     MismatchError
         If it is no RASER sequence, its image is not square, or its angles are not even.
     ProtocolError
-        As of `scan.stated`.
+        As of `scan.stated`, or if the sample makes no sense.
     """
     said = stated(definitions)
     rows, columns = said.matrix
@@ -70,7 +75,7 @@ def purpose_of(definitions: Mapping[str, Any], over_threshold: float = 10.0) -> 
             f"{len(said.angles)} angles: build the sequence anew with order uniform"
         )
     modes = strips_over(np.ones(said.matrix, bool))
-    return Purpose(rows, len(said.angles), modes, said.bandwidth, over_threshold=over_threshold)
+    return Purpose(rows, len(said.angles), modes, said.bandwidth, **sample)
 
 
 def check_suits(purpose: Purpose, scan: Projections, t2: float) -> None:
@@ -84,9 +89,9 @@ def check_suits(purpose: Purpose, scan: Projections, t2: float) -> None:
         or abs(width - 1) > _ALIKE
     ):
         raise MismatchError(
-            f"the networks are for {p.matrix} by {p.matrix} pixels of {p.bandwidth:.4g} Hz and {p.angles} even angles, "
-            f"the scan has {said.matrix[1]} by {said.matrix[0]} of {said.bandwidth:.4g} Hz and {len(said.angles)}: "
-            "train some for it by: pulsetwin train raser --seq"
+            f"the networks are for {p.matrix} by {p.matrix} pixels of {p.bandwidth:.4g} Hz, {p.angles} even angles and "
+            f"T2* {p.t2:.4g} s, the scan has {said.matrix[1]} by {said.matrix[0]} of {said.bandwidth:.4g} Hz, "
+            f"{len(said.angles)} and {t2:.4g} s: train some for it by: pulsetwin train raser --seq --t2star"
         )
 
 

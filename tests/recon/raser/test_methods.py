@@ -9,10 +9,15 @@ import pytest
 
 from pulsetwin.errors import FileError, MismatchError, ProtocolError
 from pulsetwin.rawdata import Geometry, RawData
+from pulsetwin.recon.raser import methods
+from pulsetwin.recon.raser.driven import Parameters
+from pulsetwin.recon.raser.features import features
+from pulsetwin.recon.raser.inversion import Inversion
 from pulsetwin.recon.raser.methods import correlation, image_of_scan
 from pulsetwin.recon.raser.network import new_networks
 from pulsetwin.recon.raser.network_file import save_networks
-from pulsetwin.recon.raser.purpose import purpose_of
+from pulsetwin.recon.raser.purpose import Purpose, purpose_of
+from pulsetwin.recon.raser.scan import projections_of
 from pulsetwin.sim.phantoms import tube
 from pulsetwin.sim.raser.scan import acquire_raser
 from pulsetwin.volume import Images, affine_ras
@@ -99,6 +104,51 @@ def test_a_hybrid_begins_with_the_networks_and_tells_what_an_inversion_does(raw,
     assert images.noise_std.shape == (1, 16, 16)
 
 
+def test_networks_see_the_pixels_of_the_scan(raw, path, monkeypatch):
+    """Half of T2* with pixels twice as wide is the same relative to the line; the image is on the scan's grid."""
+    seen = []
+    monkeypatch.setattr(methods, "features", lambda *given: seen.append(given[3]) or features(*given))
+    wider = replace(raw, definitions={**raw.definitions, "RaserGradient": 2 * raw.definitions["RaserGradient"]})
+    image_of_scan(wider, "cnn", networks=path, t2=0.35, gain=1.0)
+    assert seen == [projections_of(wider).stated.bandwidth]
+    with pytest.raises(MismatchError, match=r"T2\* 0.7 s, .* and 0.8 s"):
+        image_of_scan(raw, "cnn", networks=path, t2=0.8)
+
+
+def test_what_is_taken_for_the_sample_is_used(raw, monkeypatch):
+    """By the calibration and by the inversion."""
+    seen = []
+
+    def invert(*given, parameters, **settings):
+        seen.append(parameters)
+        raise ProtocolError("enough")
+
+    monkeypatch.setattr(methods, "invert", invert)
+    for times in ({"t1": 4.0, "t2": 0.6}, {}):
+        with pytest.raises(ProtocolError, match="enough"):
+            image_of_scan(raw, "inversion", **times)
+    assert seen[0][:2] == (4.0, 0.6)
+    assert seen[1][:2] == (5.0, 0.7)
+    assert abs(seen[0].kappa / seen[1].kappa * (0.7 / 0.6) ** 2 - 1) < 0.05  # kappa follows the square of T2*
+    for name in ("t1", "t2"):
+        with pytest.raises(ProtocolError, match="above 0"):
+            image_of_scan(raw, "inversion", **{name: 0.0})
+
+
+def test_doubts_of_an_inversion_are_told(raw):
+    """Of what the pixels cannot show always; of parameters that the data hardly tell, and of fits cut short."""
+    before = Parameters(5.0, 0.7, 1.0)
+    sure = Inversion(*np.zeros((4, 1, 1)), before, Parameters(0.1, 0.01, 0.03), 1.0, np.zeros((1, 1)), settled=True)
+    (always,) = methods._doubts(sure, before)
+    assert "pixels cannot show" in always
+    unsure = replace(sure, errors=Parameters(0.95, 0.01, 0.29), settled=False, chi_squared=float("nan"))
+    told = list(methods._doubts(unsure, before))
+    for words in ("chi squared is nan", "not settled", "hardly tell T1:", "hardly tell kappa:"):
+        assert sum(words in one for one in told) == 1, words
+    assert len(told) == 5
+    assert always in image_of_scan(raw, "inversion").warnings
+
+
 def test_correlation_of_white_noise_is_none():
     rng = np.random.default_rng(0)
     white = rng.standard_normal((20, 500)) + 1j * rng.standard_normal((20, 500))
@@ -126,6 +176,8 @@ def test_bad_settings_are_told(raw, tmp_path):
         image_of_scan(raw, "inversion", gain=-1.0)
     with pytest.raises(ProtocolError, match="over_threshold"):
         image_of_scan(raw, "inversion", over_threshold=float("nan"))
+    with pytest.raises(ProtocolError, match="above 0"):
+        Purpose(t2=-0.7)
     with pytest.raises(FileError, match="cannot be read"):
         image_of_scan(raw, "cnn", networks=tmp_path / "missing.safetensors")
 
