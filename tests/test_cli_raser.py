@@ -43,11 +43,16 @@ def test_both_vendors_files_give_one_image(folder):
     assert np.abs(one - other).max() < 1e-4
     summary = json.loads((folder / "spinsolve" / "summary.json").read_text())
     assert summary["inputs"]["scan"]["bytes"] > 6 * 8 * 1024
+    assert summary["settings"]["method"] == "cnn"
+    assert summary["settings"]["gain"] is None
     assert (folder / "twix" / "figures" / "sinogram.png").exists()
 
 
 def test_an_inversion_is_the_default_and_shows_deviation_and_residual(folder, capsys):
-    assert recon(folder, "a.dat", "inverted", "--over-threshold", "10", "--gain", "1") == 0
+    assert recon(folder, "a.dat", "inverted", "--over-threshold", "9", "--gain", "1", "--raser-t1", "4.5") == 0
+    settings = json.loads((folder / "inverted" / "summary.json").read_text())["settings"]
+    assert settings["method"] == "inversion"
+    assert [settings[name] for name in ("over_threshold", "gain", "raser_t1", "raser_t2star")] == [9, 1, 4.5, 0.7]
     for name in ("images", "sinogram", "deviation", "residual"):
         assert (folder / "inverted" / "figures" / f"{name}.png").exists(), name
     told = capsys.readouterr().out
@@ -68,6 +73,11 @@ def test_what_does_not_go_together_is_told(folder, capsys):
         (("--method", "cnn", "--coils", "2"), "--coils is not for a RASER"),
         (("--method", "cnn"), "train some for it"),
         (("--method", "inversion", "--gain", "-2"), "gain -2"),
+        (("--method", "inversion", "--gain", "1e6"), "check --gain"),
+        (("--method", "fbp", "--gain", "2"), "--gain is not for --method fbp"),
+        (("--method", "fbp", "--over-threshold", "12"), "--over-threshold is not for --method fbp"),
+        (("--method", "cnn", "--raser-t2star", "0.8", *networks), "train some for it"),
+        (("--raser-t1", "-5"), "T1 -5"),
     ):
         assert recon(folder, "a.dat", "nothing", *options) == 2
         assert words in capsys.readouterr().err
@@ -80,6 +90,9 @@ def test_trainings_are_resumed_and_kept(folder, capsys):
     for arguments, words in (
         (["-o", path], "exists already"),
         (["-o", path, "--resume"], "is over after 1 steps"),
+        (["-o", path, "--resume", "--t2star", "0.5"], "resume with the same settings"),
+        (["-o", str(folder / "d.safetensors"), "--t1", "-1"], "above 0"),
+        (["-o", str(folder / "d.safetensors"), "--seed", "9" * 23], "a seed of 0 or more"),
         (["-o", str(folder / "b.pt")], "written as .safetensors"),
         (["-o", str(folder / "c.safetensors"), "--resume"], "no such file"),
     ):

@@ -26,6 +26,8 @@ def add_train(verbs: Any) -> None:
     raser.add_argument("--seq", metavar="SEQ", help="the RASER .seq to train for (default: 44 by 44 pixels of "
                        "0.1223 Hz, 30 angles)")  # fmt: skip
     raser.add_argument("--over-threshold", type=float, metavar="TIMES", help="inversion over the threshold (10)")
+    raser.add_argument("--t1", type=float, metavar="S", help="T1 of the sample, about (5 s)")
+    raser.add_argument("--t2star", type=float, metavar="S", help="T2* of the sample, within 3 %% (0.7 s)")
     raser.add_argument("--steps", type=int, metavar="N", help="updates of the weights")
     raser.add_argument("--seed", type=int, default=0, help="of the first weights and of all images (0)")
     raser.add_argument("--resume", action="store_true", help="go on where an interrupted training ended")
@@ -45,8 +47,9 @@ def train_raser(options: argparse.Namespace) -> int:
     from pulsetwin.recon.raser.train import Training, train
     from pulsetwin.sequences.seqfile import read_seq
 
-    settings = {} if options.over_threshold is None else {"over_threshold": options.over_threshold}
-    purpose = Purpose(**settings) if seq is None else purpose_of(read_seq(seq).definitions, **settings)
+    told = {"over_threshold": options.over_threshold, "t1": options.t1, "t2": options.t2star}
+    sample = {name: value for name, value in told.items() if value is not None}
+    purpose = Purpose(**sample) if seq is None else purpose_of(read_seq(seq).definitions, **sample)
     steps = {} if options.steps is None else {"steps": options.steps}
     train(
         options.output, purpose, Training(seed=options.seed, **steps), resume=options.resume, progress=bar(), tell=_tell
