@@ -108,4 +108,6 @@ def t1_experiment_from(tables: dict[str, Any], source: str, text: str = "") -> T
         raise ProtocolError(f"{source}: [learn] free {what}: give some of {', '.join(FREE)}")
     if experiment.examples.edge > experiment.sequence.matrix:
         raise ProtocolError(f"{source}: [examples] edge is larger than the matrix: give one that fits")
+    if not experiment.turns.voxels + experiment.turns.images + experiment.turns.rounds:
+        raise ProtocolError(f"{source}: [turns] voxels, images and rounds are all 0: give one of them a number")
     return experiment
