@@ -14,9 +14,11 @@ from pulsetwin.sim.timeline import Timeline
 
 LEAST = 15e-3
 """Least time on either side of an inversion [s], for an adiabatic pulse and its spoiler."""
-_CRUSHING = 4.0  # cycles across the slice after an inversion
+CRUSHING = 4.0
+"""Cycles across the slice after an inversion."""
+RF_SPOILING = math.radians(84)
+"""By which the RF phase's increment grows [rad]."""
 _SPOILING = 2.0  # cycles across a voxel along the readout after each excitation
-_RF_SPOILING = math.radians(84)
 
 
 def inversion_recovery(
@@ -59,7 +61,7 @@ def inversion_recovery(
     one = torch.cat((zero, train, zero))
     empty = Timeline.zeros(one.repeat(images), counts.repeat(images), sampled.repeat(images))
     number = torch.arange(matrix, dtype=torch.float64)
-    phase = torch.remainder(_RF_SPOILING * number * (number + 1) / 2, 2 * math.pi)
+    phase = torch.remainder(RF_SPOILING * number * (number + 1) / 2, 2 * math.pi)
     filled = replace(
         empty, moment=_moments(matrix, fov, thickness).repeat(images, 1), phase=torch.cat((zero, phase)).repeat(images),
         sample_phase=(math.pi / 2 - phase).repeat_interleave(matrix).repeat(images),
@@ -96,5 +98,5 @@ def _moments(matrix: int, fov: float, thickness: float) -> Tensor:
     moment[:, 0, 0] = -half * step
     moment[:, -1, 0] = (_SPOILING * matrix - (matrix - 1 - half)) * step
     moment[:, 0, 1], moment[:, -1, 1] = line * step, -line * step
-    crusher = torch.tensor([[0.0, 0.0, _CRUSHING / thickness]], dtype=torch.float64)
+    crusher = torch.tensor([[0.0, 0.0, CRUSHING / thickness]], dtype=torch.float64)
     return torch.cat((crusher, moment.reshape(-1, 3), torch.zeros(1, 3, dtype=torch.float64)))

@@ -14,27 +14,31 @@ import torch
 from torch import Tensor
 
 from pulsetwin.atomic import atomic_file
+from pulsetwin.errors import ProtocolError
 from pulsetwin.export.siemens import write_seq
 from pulsetwin.optimize.film import save_frame
+from pulsetwin.optimize.inversion_recovery import CRUSHING, RF_SPOILING
 from pulsetwin.optimize.joint import Taught, learn_in_turns
 from pulsetwin.optimize.penalties import duration
+from pulsetwin.optimize.realise_run import SEQUENCE
 from pulsetwin.optimize.t1_experiment import InversionRecovery, T1Experiment
 from pulsetwin.optimize.t1_mapping import T1Problem, complex_noise, t1_problem_of, weights_of
 from pulsetwin.optimize.t1_precision import Readout, Usual, deviations, fitted_t1, overall, usual_of
 from pulsetwin.progress import Progress, silent
 from pulsetwin.recon.image_network import ImageNetwork, save_image_network
-from pulsetwin.recon.t1_network import PURPOSE, told_t1
+from pulsetwin.recon.t1_network import purpose_of, told_t1
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.inversion_recovery import Protocol, build
 from pulsetwin.sequences.protocol import definitions
+from pulsetwin.sequences.snapshot import readout as played_readout
 from pulsetwin.sim.phantom_tissue import brain_tissues
 from pulsetwin.sim.phantoms import brain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LEARNT, NETWORK, SEQUENCE, STATE = "learnt.npz", "network.safetensors", "sequence.seq", "state.png"
-OUTPUTS = (LEARNT, NETWORK, SEQUENCE)
+LEARNT, NETWORK, STATE = "learnt.npz", "network.safetensors", "state.png"
+OUTPUTS = (LEARNT, NETWORK)
 _TURNS, _SCANNER = "turns", "siemens-prisma"
 _MORE_STATES = 10  # times as many as while learning, in the test
 _FULL = 5.0  # T1 of grey matter, after which it counts as recovered
@@ -45,8 +49,9 @@ def learn_t1(experiment: T1Experiment, folder: Path, progress: Progress = silent
     """Learn times and network, and return the result; go on with a run in the folder that was broken off.
 
     The folder then holds checkpoints in ``turns``, ``learnt.npz`` (the values of the sequence, ``t1`` as told and
-    ``t1_true`` of the brain, and ``images`` without noise), ``network.safetensors``, ``sequence.seq``, with real pulses
-    and checked, and ``state.png``.
+    ``t1_true`` of the brain, and ``images`` without noise), ``network.safetensors``, ``state.png``, and
+    ``sequence.seq``, with real pulses and checked; where what was learnt cannot be played, the result says why as
+    ``not_realised``.
 
     Parameters
     ----------
@@ -60,9 +65,11 @@ def learn_t1(experiment: T1Experiment, folder: Path, progress: Progress = silent
     Raises
     ------
     ProtocolError
-        At the end, if the readout cannot be played by a scanner.
+        Before learning, if a scanner cannot play what it starts with.
     """
     problem, turns = t1_problem_of(experiment), experiment.turns
+    scanner = Scanner.preset(_SCANNER)
+    build(_protocol(experiment.sequence, problem.scheme.values, scanner), scanner)
     began, used = time.monotonic(), time.process_time()
     taught = learn_in_turns(
         problem.loss_of, problem.parameters, problem.turns, seed=turns.seed, folder=folder / _TURNS, every=turns.every,
@@ -71,9 +78,8 @@ def learn_t1(experiment: T1Experiment, folder: Path, progress: Progress = silent
     spent = {"seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - used}
     values = problem.scheme.values | {name: taught.values[name] for name in experiment.learn.free}
     times = {"TI": values["inversion_time"].tolist(), "recovery": values["recovery"].tolist()}
-    network = replace(problem.network.with_weights(weights_of(taught.values)), purpose={"what": PURPOSE, **times})
+    network = replace(problem.network.with_weights(weights_of(taught.values)), purpose=_purpose(problem, values))
     save_image_network(folder / NETWORK, network)
-    _write_sequence(experiment.sequence, values, folder / SEQUENCE)
     tested = _tested(problem, network, values)
     with atomic_file(folder / LEARNT, force=True) as temporary:
         np.savez(temporary, **{name: value.numpy() for name, value in {**values, **tested}.items()})
@@ -81,21 +87,45 @@ def learn_t1(experiment: T1Experiment, folder: Path, progress: Progress = silent
     return {
         "title": experiment.title, "seed": turns.seed, "steps": len(taught.history),
         "loss": taught.history[-1]["loss"], **times, **_errors(tested), **_cost(problem, values), **spent,
+        **_realised(experiment.sequence, values, folder / SEQUENCE),
     }  # fmt: skip
 
 
-def _write_sequence(own: InversionRecovery, values: Mapping[str, Tensor], path: Path) -> None:
-    """Write the sequence with slice-selective excitations and adiabatic inversions, checked."""
+def _purpose(problem: T1Problem, values: Mapping[str, Tensor]) -> dict[str, Any]:
+    readout = _readout(problem)
+    return purpose_of(
+        values["inversion_time"].tolist(), values["recovery"].tolist(), math.degrees(values["flip_angle"]), readout.tr,
+        readout.pulses,
+    )  # fmt: skip
+
+
+def _realised(own: InversionRecovery, values: Mapping[str, Tensor], path: Path) -> dict[str, str]:
+    """Write the sequence with slice-selective excitations and adiabatic inversions, checked, or tell why not."""
     from pulsetwin import __version__
 
     scanner = Scanner.preset(_SCANNER)
+    try:
+        protocol = _protocol(own, values, scanner)
+        stated = definitions(protocol, "inversion_recovery", __version__)
+        write_seq(build(protocol, scanner), path, scanner=scanner, definitions=stated, force=True)
+    except ProtocolError as error:
+        return {"not_realised": str(error)}
+    return {}
+
+
+def _protocol(own: InversionRecovery, values: Mapping[str, Tensor], scanner: Scanner) -> Protocol:
+    """Return the settings of the sequence with real pulses.
+
+    Learnt recoveries begin a repetition time after the last excitation, those of the protocol when its blocks end: as
+    much earlier as the first excitation is after their start.
+    """
     protocol = Protocol(
         fov=(own.fov, own.fov, own.thickness), matrix=(own.matrix, own.matrix, 1), te=own.te, echo_spacing=own.tr,
         bandwidth=1 / (own.matrix * own.dwell), flip_angle=float(values["flip_angle"]),
-        inversion_times=tuple(values["inversion_time"].tolist()), recovery_times=tuple(values["recovery"].tolist()),
+        inversion_times=tuple(values["inversion_time"].tolist()), rf_spoiling=RF_SPOILING, crushing=CRUSHING,
     )  # fmt: skip
-    stated = definitions(protocol, "inversion_recovery", __version__)
-    write_seq(build(protocol, scanner), path, scanner=scanner, definitions=stated, force=True)
+    later = played_readout(protocol, protocol.flip_angle, scanner).centre
+    return replace(protocol, recovery_times=tuple((values["recovery"] + later).tolist()))
 
 
 def _tested(problem: T1Problem, network: ImageNetwork, values: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,11 +10,16 @@ import torch
 
 from pulsetwin.errors import FileError, MismatchError, ProtocolError
 from pulsetwin.recon.image_network import Architecture, load_image_network, new_image_network, save_image_network
-from pulsetwin.recon.t1_network import PURPOSE, map_t1, new_t1_network, signed_shape, told_t1
+from pulsetwin.recon.t1_network import map_t1, new_t1_network, purpose_of, signed_shape, told_t1
 from pulsetwin.volume import Images
 
 SMALL = Architecture(2, 1, width=8, layers=2)
 TIMES = [0.1, 0.5, 1.5]
+SEQUENCE = {
+    "TI": TIMES, "MeasurementTimes": [0.25, 1.07, 1.6], "FlipAngle": 5.0, "Matrix": [64, 12, 1],
+    "Protocol_echo_spacing": 0.01,
+}  # fmt: skip
+PLAYED = purpose_of(TIMES, [0.03, 0.45], 5.0, 0.01, 12)
 
 
 def drawn(*shape, seed=0, dtype=torch.complex64):
@@ -80,23 +85,62 @@ def test_t1_does_not_depend_on_phase_and_scale():
         assert torch.allclose(told_t1(network, factor * images), told, rtol=1e-4)
 
 
-def test_maps_are_of_the_networks_own_times():
-    network = new_image_network(new_t1_network(3).architecture, {"what": PURPOSE, "TI": TIMES}, seed=1)
+def trained(**purpose):
+    """Return a network for three images of a sequence."""
+    return new_image_network(new_t1_network(3).architecture, PLAYED | purpose, seed=1)
+
+
+def test_maps_are_of_the_networks_own_sequence():
     values = drawn(3, 1, 5, 4, seed=2).numpy()
     values[:, 0, 0, 0] = 0
     images = Images(values, np.eye(4), ({},) * 3)
-    maps = map_t1(images, {"TI": TIMES}, network)
+    maps = map_t1(images, SEQUENCE, trained())
     with torch.no_grad():
-        wanted = told_t1(network, torch.from_numpy(values))[0, 1:].numpy()
+        wanted = told_t1(trained(), torch.from_numpy(values))[0, 1:].numpy()
     np.testing.assert_allclose(maps["T1"].values[0, 1:], wanted, rtol=1e-6)
     assert not maps["T1"].valid[0, 0, 0]
     assert maps["T1"].unit == "s"
-    with pytest.raises(MismatchError, match="trained for TI"):
-        map_t1(images, {"TI": [0.1, 0.5, 1.6]}, network)
     with pytest.raises(MismatchError, match="not T1"):
-        map_t1(images, {"TI": TIMES}, new_image_network(SMALL, {"what": "else"}))
+        map_t1(images, SEQUENCE, new_image_network(SMALL, {"what": "else"}))
     with pytest.raises(ProtocolError, match="complex"):
-        map_t1(Images(np.abs(values), np.eye(4), ({},) * 3), {"TI": TIMES}, network)
+        map_t1(Images(np.abs(values), np.eye(4), ({},) * 3), SEQUENCE, trained())
+    for name in ("TI", "FlipAngle", "Matrix", "Protocol_echo_spacing"):
+        with pytest.raises(ProtocolError, match=f"does not define {name}"):
+            map_t1(images, {key: one for key, one in SEQUENCE.items() if key != name}, trained())
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"TI": [0.1, 0.5, 1.6]}, "trained for TI"),
+        ({"MeasurementTimes": [2.22, 1.07, 1.6]}, "trained for cycle"),
+        ({"MeasurementTimes": [0.25, 1.07]}, "trained for cycle"),
+        ({"FlipAngle": 8.0}, "trained for flip angle"),
+        ({"Matrix": [64, 13, 1]}, "trained for excitations"),
+        ({"Protocol_echo_spacing": 0.011}, "trained for TR"),
+    ],
+)
+def test_other_sequences_are_refused(other, told):
+    images = Images(drawn(3, 1, 5, 4).numpy(), np.eye(4), ({},) * 3)
+    with pytest.raises(MismatchError, match=told):
+        map_t1(images, SEQUENCE | other, trained())
+
+
+def test_measurements_that_last_equally_long_may_have_one_time():
+    images = Images(drawn(3, 1, 5, 4).numpy(), np.eye(4), ({},) * 3)
+    told = {name: one for name, one in SEQUENCE.items() if name != "MeasurementTimes"}
+    network = trained(cycle=[0.7, 0.7])
+    assert map_t1(images, told | {"TR": 0.7}, network)["T1"].valid.all()
+    with pytest.raises(MismatchError, match="trained for cycle"):
+        map_t1(images, told | {"TR": 0.8}, network)
+
+
+def test_networks_must_tell_their_sequence_and_read_all_images():
+    images = Images(drawn(3, 1, 5, 4).numpy(), np.eye(4), ({},) * 3)
+    with pytest.raises(MismatchError, match="does not tell the TI"):
+        map_t1(images, SEQUENCE, new_t1_network(3))
+    with pytest.raises(MismatchError, match="reads 2 images, these are 3"):
+        map_t1(images, SEQUENCE, new_image_network(SMALL, PLAYED))
 
 
 def test_gradients_reach_the_images():
