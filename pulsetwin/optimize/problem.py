@@ -29,6 +29,7 @@ from pulsetwin.sim.phantoms import brain, random_sparse, shepp_logan
 from pulsetwin.sim.timeline import Timeline
 
 _ALIKE = 0.15  # of T1, within which a voxel counts as a tissue
+_SLACK = 0.01  # of a limit, within which an augmented Lagrangian has come close enough
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,6 +142,10 @@ class Problem:
             found["pns"] = (nerve_peak(timeline, Scanner.preset(self.experiment.loop.scanner)), limits.pns)
         return found
 
+    def exceeded(self, timeline: Timeline) -> list[str]:
+        """Return the names of the limits that a sequence exceeds by more than 1 %."""
+        return [name for name, (value, limit) in self.limited(timeline).items() if value > (1 + _SLACK) * limit]
+
     def constraints(self, values: dict[str, Tensor]) -> Tensor:
         """Return by how much limits are exceeded, relative, ``[limit]``, as `constrained.optimise_under` takes it."""
         return torch.stack([value / limit - 1 for value, limit in self.limited(self.timeline(values)).values()])
@@ -182,9 +187,11 @@ def problem_of(experiment: Experiment) -> Problem:
     Raises
     ------
     ProtocolError
-        If the sequence cannot be, or its phantom has no contrast that the loss is to keep.
+        If the sequence cannot be, its phantom has no contrast that the loss is to keep, nothing that is freed changes
+        what a limit is of, or the target's values are out of their bounds.
     """
     scheme = scheme_of(experiment.sequence)
+    _require_reachable(experiment, scheme)
     bare = Problem(experiment, scheme, _parameters(experiment, scheme), None)
     if experiment.phantom.name == "sparse":
         return bare
@@ -212,6 +219,19 @@ def tissue_weights(phantom: Phantom) -> Tensor | None:
     return found if bool((found.flatten(1).sum(1) > 0).all()) else None
 
 
+def _require_reachable(experiment: Experiment, scheme: Scheme) -> None:
+    """Raise if nothing that is freed changes what a limit is of."""
+    limits, free = experiment.limits, experiment.learn.free
+    played = scheme.timeline({name: scheme.values[name].clone().requires_grad_() for name in free})
+    for name, limit, changed in (("sar", limits.sar, played.flip_angle), ("pns", limits.pns, played.moment)):
+        if limit is not None and not changed.requires_grad:
+            what = "gradients" if name == "pns" else "flip angles"
+            raise ProtocolError(
+                f"[limits] {name} = {limit:g}: {', '.join(free)} leave the {what} as they are: "
+                "free what changes them, or leave the limit out"
+            )
+
+
 def _parameters(experiment: Experiment, scheme: Scheme) -> dict[str, Parameter]:
     """Return the parameters that are freed: from the target's values, or small random ones."""
     learn, largest = experiment.learn, {}
@@ -228,5 +248,19 @@ def _parameters(experiment: Experiment, scheme: Scheme) -> dict[str, Parameter]:
             start = learn.spread * bounds.unit * torch.randn(start.shape, generator=generator, dtype=torch.float64)
             start = start + (math.radians(learn.flip_angle) if name == "flip_angle" else 0.0)
             start = start.clamp(*(torch.as_tensor(bound, dtype=torch.float64) for bound in (low, high)))
+        elif name in largest:
+            _require_within(name, start, largest[name])
         parameters[name] = Parameter(start, low, high, bounds.scale)
     return parameters
+
+
+def _require_within(name: str, start: Tensor, largest: float | Tensor) -> None:
+    """Raise if moments of the target are beyond the largest that are allowed [1/m]."""
+    high = torch.as_tensor(largest, dtype=start.dtype).expand(start.shape)
+    beyond = start.abs() > high
+    if bool(beyond.any()):
+        raise ProtocolError(
+            f"{name}: the target has {float(start.abs()[beyond].max()):.4g} 1/m, and [limits] gradients allows "
+            f'{float(high[beyond].min()):.4g} 1/m: give [learn] start = "zero", longer times or less spoiling in '
+            "[sequence], or leave [limits] gradients out"
+        )

@@ -143,7 +143,9 @@ def test_limits_are_met_where_the_loss_alone_would_exceed_them(small, tmp_path):
 
 
 def test_constraints_are_relative_to_the_limits():
-    problem = problem_of(experiment_from(changed(limits={"sar": 0.5, "pns": 80.0}), "file"))
+    problem = problem_of(
+        experiment_from(changed(learn={"free": ["flip_angle", "spoil"]}, limits={"sar": 0.5, "pns": 80.0}), "file")
+    )
     halved = {"flip_angle": problem.scheme.values["flip_angle"] / 2}
     found = problem.constraints(halved)
     peak = float(nerve_peak(problem.timeline(halved), Scanner.preset("siemens-prisma")))
