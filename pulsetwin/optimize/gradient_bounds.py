@@ -1,4 +1,4 @@
-"""Bounds of freed gradient moments, within which a scanner's gradients can play any of them in the time there is."""
+"""Bounds of freed gradient moments, within which a scanner's gradients can play any of them between instant pulses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def gradient_bounds(sequence: GradientEchoes, bends: int, scanner: Scanner) -> d
 
     Whatever lies within them keeps amplitude and slew rate: the samples of a readout are taken on a straight gradient
     and the sines of its bends, whose slew rates are shared alike; a lobe before it rises from 0, one after it falls to
-    0, and both have the ramp to the readout's gradient. Pulses are thought of as instants.
+    0, and both have the ramp to the readout's gradient. Pulses are thought of as instants: with
+    those of a `.seq`, a repetition at its bounds lasts longer.
 
     Parameters
     ----------

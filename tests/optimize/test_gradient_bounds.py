@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,12 +20,12 @@ PRISMA = Scanner.preset("siemens-prisma")
 SEQUENCE = GradientEchoes(matrix=24, te=6e-3, tr=20e-3)
 
 
-def at_the_bounds(seed):
+def at_the_bounds(seed, sequence=SEQUENCE):
     """Return the scheme and values that are at one of their bounds each."""
-    scheme = scheme_of(SEQUENCE)
+    scheme = scheme_of(sequence)
     generator = torch.Generator().manual_seed(seed)
     values = {}
-    for name, largest in gradient_bounds(SEQUENCE, 4, PRISMA).items():
+    for name, largest in gradient_bounds(sequence, 4, PRISMA).items():
         sign = torch.randint(2, scheme.values[name].shape, generator=generator, dtype=torch.float64) * 2 - 1
         values[name] = sign * largest
     return scheme, values
@@ -53,6 +54,14 @@ def test_what_lies_within_is_realised_in_the_time_that_was_learnt(seed):
     assert realise(scheme.timeline(values), PRISMA, fov=scheme.fov).longer == {}
     twice = {name: 4 * value for name, value in values.items()}
     assert realise(scheme.timeline(twice), PRISMA, fov=scheme.fov).longer
+
+
+def test_finite_pulses_take_more_time_at_the_bounds_as_the_how_to_says():
+    scheme, values = at_the_bounds(0, GradientEchoes())
+    longer = realise(scheme.timeline(values), PRISMA, fov=scheme.fov).longer
+    assert longer == {"pulse to readout": pytest.approx(1.65e-3), "readout to pulse": pytest.approx(1.72e-3)}
+    told = (Path(__file__).resolve().parents[2] / "docs/how-to/optimise.md").read_text("utf-8")
+    assert "by 1.65 ms before the readout and 1.72 ms after it" in told
 
 
 def test_lobes_within_reach_by_hand():
