@@ -166,7 +166,7 @@ def _doubts(found: Inversion, before: Parameters) -> Iterator[str]:
         told = f"chi squared is {found.chi_squared:.3g} per sample"
         yield f"{told}: the model does not explain the data, so doubt the image"
     if not found.settled:
-        yield "the fit had not settled when its iterations were over: check --gain, --over-threshold and T2*"
+        yield "the fit had not settled when its iterations were over: check gain and T2*, or measure finer pixels"
     for name, error, usual, known in zip(("T1", "T2*", "kappa"), found.errors, before, KNOWN, strict=True):
         if error > _LEARNT * known * usual:
             yield f"the data hardly tell {name}: its error is that of what was taken for it"
