@@ -31,6 +31,9 @@ def _image_words(result: Mapping[str, Any]) -> str:
         f"image    differs from the target by {100 * result['image_error']:.1f} %\n"
         f"SAR      {100 * result['sar']:.1f} % of the target's\n"
         f"sequence {_sequence_words(result)}\n"
+    ) + "".join(
+        f"limit    of {name} exceeded: {result[name]:.3g}, allowed were {result[f'{name}_limit']:.3g}\n"
+        for name in result["exceeded"]
     )
 
 

@@ -175,6 +175,7 @@ def _result(
         result["artefact_energy_of_target"] = float(relative_l2(before, shown.image))
     for name, (value, limit) in problem.limited(timeline).items():
         result |= {name: float(value), f"{name}_limit": limit}
+    result["exceeded"] = problem.exceeded(timeline)
     if shown.tissues is not None:
         errors = contrast_errors(image, shown.image, shown.tissues).tolist()
         result["contrast_errors"] = dict(zip(("grey", "white", "fluid"), errors, strict=True))

@@ -140,6 +140,13 @@ def test_limits_are_met_where_the_loss_alone_would_exceed_them(small, tmp_path):
     assert result["steps"] == 36
     assert 0.5 < result["sar"] < 0.605
     assert result["sar_limit"] == 0.6
+    assert result["exceeded"] == []
+
+
+def test_a_limit_that_is_missed_is_told(small, tmp_path, capsys):
+    small.write_text(SMALL.replace("steps = 12", "steps = 2") + "[limits]\nsar = 0.01\nrounds = 1\n")
+    assert main(["optimize", str(small), "-o", str(tmp_path / "run")]) == 0
+    assert "limit    of sar exceeded" in capsys.readouterr().out
 
 
 def test_constraints_are_relative_to_the_limits():
