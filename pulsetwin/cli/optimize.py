@@ -40,6 +40,8 @@ def _image_words(result: Mapping[str, Any]) -> str:
 def _sequence_words(result: Mapping[str, Any]) -> str:
     if "not_realised" in result:
         return f"none: {result['not_realised']}"
+    if "reality" not in result:
+        return "passes the check"
     reality = result["reality"]
     longer = "".join(f"; {name} {1e3 * time:.2f} ms longer" for name, time in reality["longer"].items())
     return f"passes the check; its image differs from the learnt one by {100 * reality['gap']:.1f} %{longer}"
@@ -50,12 +52,8 @@ def _t1_words(result: Mapping[str, Any]) -> str:
         f"T1       differs by {100 * result['t1_error']:.1f} % in a brain (median), noise alone makes "
         f"{100 * result['deviation']:.2f} % at least\n"
         f"time     {result['duration']:.1f} s\n"
-        f"sequence {_t1_sequence_words(result)}\n"
+        f"sequence {_sequence_words(result)}\n"
     )
-
-
-def _t1_sequence_words(result: Mapping[str, Any]) -> str:
-    return f"none: {result['not_realised']}" if "not_realised" in result else "passes the check"
 
 
 def add_optimize(verb: argparse.ArgumentParser) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from pulsetwin.errors import ProtocolError
 from pulsetwin.optimize.methods import METHODS as WAYS
 from pulsetwin.optimize.reconstruct import METHODS as RECONSTRUCTIONS
 from pulsetwin.optimize.schemes import Scheme, gradient_echoes, spin_echoes
+from pulsetwin.optimize.settings import in_radians, require_free
 from pulsetwin.optimize.t1_experiment import KIND as T1_MAPPING
 from pulsetwin.optimize.t1_experiment import T1Experiment, t1_experiment_from
 from pulsetwin.sequences.protocol import protocol_from, setting, validate
@@ -216,11 +216,7 @@ def scheme_of(sequence: GradientEchoes | SpinEchoes) -> Scheme:
     ProtocolError
         If the readout does not fit.
     """
-    values = {}
-    for field in fields(sequence):
-        value = getattr(sequence, field.name)
-        values[field.name] = math.radians(value) if field.metadata["unit"] == "degrees" else value
-    return _SCHEMES[type(sequence)](**values)
+    return _SCHEMES[type(sequence)](**in_radians(sequence))
 
 
 def _check(experiment: Experiment, source: str) -> None:
@@ -228,10 +224,7 @@ def _check(experiment: Experiment, source: str) -> None:
         names = scheme_of(experiment.sequence).values
     except ProtocolError as error:
         raise ProtocolError(f"{source}: [sequence]: {error}") from None
-    unknown = [name for name in experiment.learn.free if name not in names]
-    if unknown or not experiment.learn.free:
-        what = f"holds {', '.join(unknown)}" if unknown else "is empty"
-        raise ProtocolError(f"{source}: [learn] free {what}: give some of {', '.join(names)}")
+    require_free(experiment.learn.free, names, source)
     if experiment.limits.gradients and not isinstance(experiment.sequence, GradientEchoes):
         raise ProtocolError(f"{source}: [limits] gradients: spin_echoes have no gradients to learn: leave it out")
     if experiment.loss.contrast and experiment.phantom.name != "brain":

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pulsetwin.errors import ProtocolError
-from pulsetwin.optimize.schemes import Bounds, Scheme, Values
+from pulsetwin.optimize.schemes import Bounds, Scheme, Values, centric_lines
 from pulsetwin.sim.timeline import Timeline
 
 LEAST = 15e-3
@@ -81,12 +81,6 @@ def inversion_recovery(
         {"inversion_time": times, "recovery": times, "flip_angle": Bounds(0.0, math.pi / 2, 0.05, 0.05)}, build,
         (torch.arange(matrix + 1) == 0).repeat(images), (matrix, matrix), (fov, fov, thickness),
     )  # fmt: skip
-
-
-def centric_lines(matrix: int) -> Tensor:
-    """Return the lines in the order of their excitations, 0 the centre of k-space, int64 ``[line]``."""
-    line = torch.arange(matrix) - matrix // 2
-    return line[torch.argsort(line.abs(), stable=True)]
 
 
 def _moments(matrix: int, fov: float, thickness: float) -> Tensor:

@@ -24,11 +24,10 @@ from pulsetwin.optimize.steady import mean_magnetisation, steady_signal
 from pulsetwin.scanner import Scanner
 from pulsetwin.sim.pdg import simulate_graphs
 from pulsetwin.sim.phantom import Phantom, Voxels
-from pulsetwin.sim.phantom_tissue import brain_tissues
+from pulsetwin.sim.phantom_tissue import alike, brain_tissues
 from pulsetwin.sim.phantoms import brain, random_sparse, shepp_logan
 from pulsetwin.sim.timeline import Timeline
 
-_ALIKE = 0.15  # of T1, within which a voxel counts as a tissue
 _SLACK = 0.01  # of a limit, within which an augmented Lagrangian has come close enough
 
 
@@ -54,6 +53,8 @@ class Problem:
         The sequence.
     parameters
         What is learnt.
+    scanner
+        Whose limits count.
     still
         The phantom that stays the same in all steps, or None where each step has its own.
     """
@@ -61,6 +62,7 @@ class Problem:
     experiment: Experiment
     scheme: Scheme
     parameters: dict[str, Parameter]
+    scanner: Scanner
     still: Imaged | None
 
     def timeline(self, values: Mapping[str, Tensor]) -> Timeline:
@@ -126,11 +128,10 @@ class Problem:
             terms["smoothness"] = roughness(timeline.flip_angle[scheme.refocusing | ~scheme.refocusing.any()])
         if weights.coverage:
             terms["coverage"] = uncovered(sampled_kspace(timeline, scheme.refocusing), scheme.fov, scheme.matrix)
-        scanner = Scanner.preset(self.experiment.loop.scanner)
         if weights.gradients:
-            terms["gradients"] = gradient_excess(timeline, scanner) + slew_excess(timeline, scanner)
+            terms["gradients"] = gradient_excess(timeline, self.scanner) + slew_excess(timeline, self.scanner)
         if weights.pns:
-            terms["pns"] = nerve_excess(timeline, scanner)
+            terms["pns"] = nerve_excess(timeline, self.scanner)
         return terms
 
     def limited(self, timeline: Timeline) -> dict[str, tuple[Tensor, float]]:
@@ -139,7 +140,7 @@ class Problem:
         if limits.sar is not None:
             found["sar"] = (self.relative_sar(timeline), limits.sar)
         if limits.pns is not None:
-            found["pns"] = (nerve_peak(timeline, Scanner.preset(self.experiment.loop.scanner)), limits.pns)
+            found["pns"] = (nerve_peak(timeline, self.scanner), limits.pns)
         return found
 
     def exceeded(self, timeline: Timeline) -> list[str]:
@@ -192,7 +193,8 @@ def problem_of(experiment: Experiment) -> Problem:
     """
     scheme = scheme_of(experiment.sequence)
     _require_reachable(experiment, scheme)
-    bare = Problem(experiment, scheme, _parameters(experiment, scheme), None)
+    scanner = Scanner.preset(experiment.loop.scanner)
+    bare = Problem(experiment, scheme, _parameters(experiment, scheme, scanner), scanner, None)
     if experiment.phantom.name == "sparse":
         return bare
     still = bare.imaged(experiment.phantom.name)
@@ -214,8 +216,7 @@ def phantom_of(name: str, settings: Object, scheme: Scheme, seed: int = 0) -> Ph
 def tissue_weights(phantom: Phantom) -> Tensor | None:
     """Return where grey matter, white matter and fluid are, by T1 at 3 T, 0 or 1 ``[3, y, x]``; None if one is not."""
     tissues = brain_tissues(3.0)
-    wanted = [tissues[name].t1 for name in ("grey", "white", "fluid")]
-    found = torch.stack([((phantom.t1[0] / t1 - 1).abs() < _ALIKE).double() for t1 in wanted])
+    found = torch.stack([alike(phantom.t1[0], tissues[name]).double() for name in ("grey", "white", "fluid")])
     return found if bool((found.flatten(1).sum(1) > 0).all()) else None
 
 
@@ -232,11 +233,10 @@ def _require_reachable(experiment: Experiment, scheme: Scheme) -> None:
             )
 
 
-def _parameters(experiment: Experiment, scheme: Scheme) -> dict[str, Parameter]:
+def _parameters(experiment: Experiment, scheme: Scheme, scanner: Scanner) -> dict[str, Parameter]:
     """Return the parameters that are freed: from the target's values, or small random ones."""
     learn, largest = experiment.learn, {}
     if experiment.limits.gradients:
-        scanner = Scanner.preset(experiment.loop.scanner)
         largest = gradient_bounds(experiment.sequence, scheme.values["bend"].shape[1], scanner)
     generator = torch.Generator().manual_seed(experiment.loop.seed)
     parameters = {}

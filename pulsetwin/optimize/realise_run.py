@@ -17,7 +17,6 @@ from pulsetwin.export.realise_gap import RealityGap, reality_gap
 from pulsetwin.export.siemens import write_seq
 from pulsetwin.optimize.experiment import Experiment, read_experiment
 from pulsetwin.optimize.problem import Imaged, Problem, problem_of
-from pulsetwin.scanner import Scanner
 
 SEQUENCE = "sequence.seq"
 
@@ -61,9 +60,10 @@ def realise_values(
     require_writable(Path(path), force=force)
     with torch.no_grad():
         timeline = problem.timeline(values)
-    scanner = Scanner.preset(problem.experiment.loop.scanner)
-    own = realise(timeline, scanner, fov=problem.scheme.fov, pulse=pulse)
-    report = write_seq(own.sequence, path, scanner=scanner, version="1.5", force=force, definitions={"Name": "learnt"})
+    own = realise(timeline, problem.scanner, fov=problem.scheme.fov, pulse=pulse)
+    report = write_seq(
+        own.sequence, path, scanner=problem.scanner, version="1.5", force=force, definitions={"Name": "learnt"}
+    )
     gap = reality_gap(
         timeline, path, shown.voxels, lambda signal: problem.image(timeline, signal),
         max_states=problem.experiment.loop.states,

@@ -25,7 +25,6 @@ from pulsetwin.optimize.t1_experiment import T1Experiment
 from pulsetwin.optimize.t1_run import OUTPUTS as T1_OUTPUTS
 from pulsetwin.optimize.t1_run import learn_t1
 from pulsetwin.progress import Progress, silent
-from pulsetwin.scanner import Scanner
 from pulsetwin.sim.isochromats import simulate_isochromats
 from pulsetwin.sim.timeline import Timeline
 
@@ -69,7 +68,6 @@ def run_experiment(
         result = learn_t1(experiment, folder, progress)
         played = () if "not_realised" in result else (SEQUENCE,)
         return _told(folder, result, (_EXPERIMENT, *T1_OUTPUTS, *played))
-    Scanner.preset(experiment.loop.scanner)
     problem = problem_of(experiment)
     shown = problem.shown()
     _begin(folder, experiment)

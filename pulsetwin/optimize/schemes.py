@@ -201,14 +201,18 @@ def _echo_moments(matrix: int, fov: float, crushing: float, order: str) -> Tenso
     """Return the moments of a RARE [1/m], ``[interval, 2]``."""
     step, half = 1 / fov, matrix // 2
     whole = (1 + crushing) * matrix * step
-    line = torch.arange(matrix) - half
-    if order == "centric":
-        line = line[torch.argsort(line.abs(), stable=True)]
+    line = centric_lines(matrix) if order == "centric" else torch.arange(matrix) - half
     moment = torch.zeros(matrix, matrix + 1, 2, dtype=torch.float64)
     moment[:, 1:-1, 0] = step
     moment[:, 0, 0], moment[:, -1, 0] = whole / 2 - half * step, whole / 2 - (matrix - 1 - half) * step
     moment[:, 0, 1], moment[:, -1, 1] = line * step, -line * step
     return torch.cat((torch.tensor([[whole / 2, 0.0]], dtype=torch.float64), moment.reshape(-1, 2)))
+
+
+def centric_lines(matrix: int) -> Tensor:
+    """Return the lines from the centre of k-space, which is 0, outwards, int64 ``[line]``."""
+    line = torch.arange(matrix) - matrix // 2
+    return line[torch.argsort(line.abs(), stable=True)]
 
 
 def _in_space(moment: Tensor) -> Tensor:

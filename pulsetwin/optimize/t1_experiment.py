@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pulsetwin.errors import ProtocolError
+from pulsetwin.optimize.settings import require_free
 from pulsetwin.sequences.protocol import protocol_from, setting, validate
 
 KIND = "inversion_recovery"
@@ -102,10 +103,7 @@ def t1_experiment_from(tables: dict[str, Any], source: str, text: str = "") -> T
     for part in parts.values():
         validate(part)
     experiment = T1Experiment(str(title), **parts, text=text)
-    unknown = sorted(set(experiment.learn.free) - set(FREE))
-    if unknown or not experiment.learn.free:
-        what = f"holds {', '.join(unknown)}" if unknown else "is empty"
-        raise ProtocolError(f"{source}: [learn] free {what}: give some of {', '.join(FREE)}")
+    require_free(experiment.learn.free, FREE, source)
     if experiment.examples.edge > experiment.sequence.matrix:
         raise ProtocolError(f"{source}: [examples] edge is larger than the matrix: give one that fits")
     if not experiment.turns.voxels + experiment.turns.images + experiment.turns.rounds:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
 from pulsetwin.operators.fft import ifft
-from pulsetwin.optimize.inversion_recovery import centric_lines, inversion_recovery
+from pulsetwin.optimize.inversion_recovery import inversion_recovery
 from pulsetwin.optimize.joint import Turn
 from pulsetwin.optimize.loop import Loss, LossFunction
 from pulsetwin.optimize.parameters import Parameter
 from pulsetwin.optimize.penalties import duration
-from pulsetwin.optimize.schemes import Scheme
+from pulsetwin.optimize.schemes import Scheme, centric_lines
+from pulsetwin.optimize.settings import in_radians
 from pulsetwin.optimize.t1_experiment import T1Experiment
 from pulsetwin.recon.image_network import ImageNetwork
 from pulsetwin.recon.t1_network import new_t1_network, told_t1
@@ -25,10 +26,8 @@ from pulsetwin.sim.phantom_rectangle import T1_RANGE, random_rectangle
 from pulsetwin.sim.phantom_tissue import Tissue, brain_tissues
 from pulsetwin.sim.signal_models.inversion_recovery import signals
 
-_WEIGHTS, _WEIGHT = (
-    "network.",
-    0.01,
-)  # before the names of weights among the parameters, and what a step changes them by
+_WEIGHTS = "network."  # before the names of weights among the parameters
+_WEIGHT = 0.01  # what a step changes them by
 _DECAY = 0.03  # of rates, within a turn
 _VOXELS = 1024  # of a step without images
 
@@ -160,15 +159,8 @@ def t1_problem_of(experiment: T1Experiment) -> T1Problem:
     ProtocolError
         If the readout does not fit.
     """
-    own = {
-        one.name: math.radians(value) if one.metadata["unit"] == "degrees" else value
-        for one in fields(experiment.sequence)
-        for value in [getattr(experiment.sequence, one.name)]
-    }
-    scheme = inversion_recovery(**own)
-    network = new_t1_network(
-        experiment.sequence.images, **asdict(experiment.network), seed=experiment.turns.seed
-    )  # fmt: skip
+    scheme = inversion_recovery(**in_radians(experiment.sequence))
+    network = new_t1_network(experiment.sequence.images, **asdict(experiment.network), seed=experiment.turns.seed)
     bounds = {name: scheme.bounds[name] for name in experiment.learn.free}
     parameters = {
         name: Parameter(scheme.values[name], own.low, own.high, own.scale) for name, own in bounds.items()

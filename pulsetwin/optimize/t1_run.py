@@ -31,7 +31,7 @@ from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.inversion_recovery import Protocol, build
 from pulsetwin.sequences.protocol import definitions
 from pulsetwin.sequences.snapshot import readout as played_readout
-from pulsetwin.sim.phantom_tissue import brain_tissues
+from pulsetwin.sim.phantom_tissue import alike, brain_tissues
 from pulsetwin.sim.phantoms import brain
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ OUTPUTS = (LEARNT, NETWORK)
 _TURNS, _SCANNER = "turns", "siemens-prisma"
 _MORE_STATES = 10  # times as many as while learning, in the test
 _FULL = 5.0  # T1 of grey matter, after which it counts as recovered
-_NEAR = 0.15  # of T1, within which a voxel counts as a tissue
 
 
 def learn_t1(experiment: T1Experiment, folder: Path, progress: Progress = silent) -> dict[str, Any]:
@@ -151,8 +150,7 @@ def _errors(tested: Mapping[str, Tensor]) -> dict[str, Any]:
     true = tested["t1_true"]
     inside = true > 0
     found = {"t1_error": inside} | {
-        f"t1_error_{name}": inside & ((true / tissue.t1 - 1).abs() < _NEAR)
-        for name, tissue in brain_tissues(3.0).items()
+        f"t1_error_{name}": inside & alike(true, tissue) for name, tissue in brain_tissues(3.0).items()
     }
     error, fitted = ((tested[name] / true - 1).abs() for name in ("t1", "t1_fit"))
     medians = {name: float(error[where].median()) for name, where in found.items() if bool(where.any())}

@@ -13,6 +13,7 @@ from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.sim.phantom import Phantom
 
 FIELD_STRENGTHS = (1.5, 3.0, 7.0)
+_ALIKE = 0.15  # of T1
 _EMPTY = 0.01  # proton density below which a voxel counts as empty: too little to see, costly to simulate
 
 
@@ -53,6 +54,11 @@ _GREY = {1.5: (1.197, 0.087), 3.0: (1.607, 0.076), 7.0: (1.939, 0.047)}
 _WHITE = {1.5: (0.646, 0.080), 3.0: (0.838, 0.071), 7.0: (1.126, 0.047)}
 _FLUID = {1.5: (4.3, 2.0), 3.0: (4.3, 2.0), 7.0: (4.3, 1.0)}
 _T2_STAR_7T = {"grey": 0.0332, "white": 0.0268}
+
+
+def alike(t1: Tensor, tissue: Tissue) -> Tensor:
+    """Return which voxels count as a tissue: those whose T1 [s] is within 15 % of its own, bool of their shape."""
+    return (t1 / tissue.t1 - 1).abs() < _ALIKE
 
 
 def brain_tissues(field_strength: float) -> dict[str, Tissue]:
