@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from pulsetwin.errors import ShapeError
+from pulsetwin.recon.agreement import similarity_of_windows
 
 _WINDOW, _SPREAD = 11, 1.5  # of the structural similarity [pixels]
-_K1, _K2 = 0.01, 0.03
 
 
 def relative_l2(values: Tensor, target: Tensor) -> Tensor:
@@ -45,11 +45,7 @@ def dissimilarity(image: Tensor, target: Tensor) -> Tensor:
     def mean(x: Tensor) -> Tensor:
         return conv2d(x[None, None], window[None, None])[0, 0]
 
-    m1, m2 = mean(one), mean(two)
-    v1, v2, both = mean(one * one) - m1 * m1, mean(two * two) - m2 * m2, mean(one * two) - m1 * m2
-    c1, c2 = (_K1 * two.max()) ** 2, (_K2 * two.max()) ** 2
-    similarity = (2 * m1 * m2 + c1) * (2 * both + c2) / ((m1 * m1 + m2 * m2 + c1) * (v1 + v2 + c2))
-    return 1 - similarity.mean()
+    return 1 - similarity_of_windows(one, two, mean, two.max()).mean()
 
 
 def tissue_means(image: Tensor, weights: Tensor) -> Tensor:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, uniform_filter
+from torch import Tensor
 
 from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.recon.nifti_images import same_grid
@@ -16,6 +18,8 @@ from pulsetwin.volume import Volume
 _WINDOW, _TRUNCATED = 1.5, 3.5  # standard deviation of the window of SSIM [voxel], and at how many of them it ends
 _FLAT = 7  # pixels across the window of `ssim_uniform`
 _K1, _K2 = 0.01, 0.03
+
+Image = TypeVar("Image", np.ndarray, Tensor)
 
 
 def agreement(found: Volume, reference: Volume) -> dict[str, float]:
@@ -132,7 +136,7 @@ def ssim(found: np.ndarray, reference: np.ndarray, where: np.ndarray | None = No
     def local(image: np.ndarray) -> np.ndarray:
         return gaussian_filter(image, sigma, truncate=_TRUNCATED)
 
-    return float(_similarity(one, other, local, span)[where].mean()) if span else math.nan
+    return float(similarity_of_windows(one, other, local, span)[where].mean()) if span else math.nan
 
 
 def ssim_uniform(found: np.ndarray, reference: np.ndarray) -> float:
@@ -155,21 +159,24 @@ def ssim_uniform(found: np.ndarray, reference: np.ndarray) -> float:
         raise ShapeError(f"images are {found.shape}: give [y, x] of at least {_FLAT} pixels each way")
     span, edge = float(np.ptp(reference)), _FLAT // 2
     unbiased = _FLAT**2 / (_FLAT**2 - 1)
-    values = _similarity(found, reference, partial(uniform_filter, size=_FLAT), span, unbiased) if span else reference
+    values = (
+        similarity_of_windows(found, reference, partial(uniform_filter, size=_FLAT), span, unbiased)
+        if span
+        else reference
+    )
     return float(values[edge:-edge, edge:-edge].mean()) if span else math.nan
 
 
-def _similarity(
-    one: np.ndarray, other: np.ndarray, local: Callable[[np.ndarray], np.ndarray], span: float, unbiased: float = 1.0
-) -> np.ndarray:
-    """Return the similarity of each pixel's window, whose mean is `local`."""
+def similarity_of_windows(
+    one: Image, other: Image, local: Callable[[Image], Image], span: float | Image, unbiased: float = 1.0
+) -> Image:
+    """Return the structural similarity of each pixel's window, whose mean is `local`; `span` is the range of values."""
     mean_one, mean_other = local(one), local(other)
     variances = unbiased * (local(one**2) - mean_one**2 + local(other**2) - mean_other**2)
     shared = unbiased * (local(one * other) - mean_one * mean_other)
     light, contrast = (_K1 * span) ** 2, (_K2 * span) ** 2
     above = (2 * mean_one * mean_other + light) * (2 * shared + contrast)
-    below = (mean_one**2 + mean_other**2 + light) * (variances + contrast)
-    return np.asarray(above / below)
+    return above / ((mean_one**2 + mean_other**2 + light) * (variances + contrast))
 
 
 def _alike(found: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

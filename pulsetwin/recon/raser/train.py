@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from pulsetwin.errors import MismatchError, ProtocolError
 from pulsetwin.progress import Progress, silent
-from pulsetwin.recon.agreement import ssim_uniform
+from pulsetwin.recon.agreement import similarity_of_windows, ssim_uniform
 from pulsetwin.recon.raser.examples import Examples, Pool, domain_of, one_example, stacked
 from pulsetwin.recon.raser.network import Networks, new_networks, projector
 from pulsetwin.recon.raser.network_file import load_networks, save_networks
@@ -162,15 +162,7 @@ def _loss(networks: Networks, examples: Examples, areas: Tensor) -> Tensor:
 
 def _similarity(found: Tensor, wanted: Tensor) -> Tensor:
     """Return the mean structural similarity with a flat window and a range of 1, see `agreement.ssim_uniform`."""
-
-    def local(image: Tensor) -> Tensor:
-        return functional.avg_pool2d(image[:, None], _WINDOW, 1)
-
-    mean_f, mean_w = local(found), local(wanted)
-    variances = local(found**2) - mean_f**2 + local(wanted**2) - mean_w**2
-    shared = local(found * wanted) - mean_f * mean_w
-    above = (2 * mean_f * mean_w + 1e-4) * (2 * shared + 9e-4)
-    return (above / ((mean_f**2 + mean_w**2 + 1e-4) * (variances + 9e-4))).mean()
+    return similarity_of_windows(found, wanted, lambda one: functional.avg_pool2d(one[:, None], _WINDOW, 1), 1.0).mean()
 
 
 def _kept(optimiser: torch.optim.Optimizer, networks: Networks) -> dict[str, Tensor]:
