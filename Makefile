@@ -26,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing the tested versions (a few minutes the first time)"
 	@$(PIP) install -c constraints.txt torch
-	@$(PIP) install -c constraints.txt -e ".[test,mrd]"
+	@$(PIP) install -c constraints.txt -e ".[test,mrd,film]"
 	@touch $@
 
 # The EPI comes with a scan of the same train without phase encoding, the ghost reference; `epi_no_reference` does

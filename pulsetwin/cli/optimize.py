@@ -16,9 +16,14 @@ def optimize(options: argparse.Namespace) -> int:
     path = existing(options.experiment)
     writable(options.output, (path,), force=True)  # whether the folder may hold something is for the run to say
     from pulsetwin.optimize.experiment import read_experiment
+    from pulsetwin.optimize.live import Window
     from pulsetwin.optimize.run import run_experiment
 
-    result = run_experiment(read_experiment(path), options.output, resume=options.resume, progress=bar())
+    seen: dict[str, Any] = {"progress": bar()}
+    if options.live:
+        window = Window()
+        seen = {"progress": window.along(seen["progress"]), "show": window.show}
+    result = run_experiment(read_experiment(path), options.output, resume=options.resume, **seen)
     sys.stdout.write(
         f"learnt   {options.output}  ({result['steps']} steps, {result['cpu_seconds']:.0f} s of processor time)\n"
     )
@@ -61,4 +66,5 @@ def add_optimize(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("experiment", help="what is learnt, on what, and how (.toml)")
     verb.add_argument("-o", "--output", required=True, metavar="FOLDER", help="folder to work in")
     verb.add_argument("--resume", action="store_true", help="go on with the run in the folder")
+    verb.add_argument("--live", action="store_true", help="show each picture in a window while it learns")
     verb.set_defaults(if_memory_ends="give a smaller matrix, or fewer states or samples in the experiment")

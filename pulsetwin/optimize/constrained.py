@@ -56,7 +56,7 @@ def optimise_under(
             _augmented(loss, constraints, multipliers, stiffness), parameters, steps=steps,
             checkpoint=_of_round(checkpoint, number, rounds), **settings,
             progress=lambda step, _, what, done=done: progress(done + step, whole, what),
-            watch=watch and (lambda step, values, found, done=done: watch(done + step, values, found)),
+            watch=watch and (lambda step, values, own, old=history[:]: watch(len(old) + step, values, old + own)),
         )  # fmt: skip
         history += learnt.history
         parameters = {name: replace(one, start=learnt.values[name]) for name, one in parameters.items()}

@@ -1,7 +1,9 @@
-"""Pictures of a run: k-space, flip angles, image, and the loss so far; and a film of them."""
+"""Pictures of a run: k-space, flip angles, image, and the loss so far; the latest of them, and a film of all."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +20,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_DPI, _FRAME, _LAST = 80, 200, 2000  # dots per inch, and how long frames and the last of them stand [ms]
+STATE, FRAMES, FILM = "state.png", "frames", "film"
+_DPI, _RATE, _LAST = 80, 5, 10  # dots per inch, frames per second, and how many the last of them stands for
+
+Show = Callable[["Figure"], None]
+"""Called with each picture of a run."""
+
+
+def unseen(figure: Figure) -> None:
+    """Show a picture to nobody: the default of every run."""
 
 
 def state_figure(
-    problem: Problem, timeline: Timeline, image: Tensor, target: Tensor, history: list[dict[str, float]]
+    problem: Problem, timeline: Timeline, image: Tensor, target: Tensor, history: Sequence[Mapping[str, float]]
 ) -> Figure:
     """Draw k-space, flip angles, the image beside its target, and error and SAR over the steps.
 
@@ -71,19 +81,46 @@ def _draw_kspace(axis: Axes, problem: Problem, timeline: Timeline) -> None:
     axis.set(title="k-space [1/FOV]", xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
 
 
-def save_frame(figure: Figure, path: Path) -> None:
-    """Write a picture as PNG."""
-    with atomic_file(path, force=True) as temporary:
+def keep_picture(figure: Figure, folder: Path, step: int, show: Show = unseen) -> None:
+    """Write a picture as frame of the film and as the latest state in the folder of a run, and show it."""
+    frame = folder / FRAMES / f"{step:07d}.png"
+    with atomic_file(frame, force=True) as temporary:
         figure.savefig(temporary, format="png")
+    with atomic_file(folder / STATE, force=True) as temporary:
+        shutil.copyfile(frame, temporary)
+    show(figure)
 
 
-def save_film(frames: Path, path: Path) -> None:
-    """Write the pictures of a folder, in order of their names, as an animated GIF."""
+def save_film(folder: Path) -> None:
+    """Write the frames in the folder of a run as GIF and, where the extra ``film`` is installed, as MP4."""
+    frames = sorted((folder / FRAMES).glob("*.png"))
+    _save_gif(frames, folder / f"{FILM}.gif")
+    try:
+        import av  # noqa: F401
+    except ImportError:
+        return
+    _save_mp4(frames, folder / f"{FILM}.mp4")
+
+
+def _save_gif(frames: Sequence[Path], path: Path) -> None:
     from PIL import Image
 
-    pictures = [Image.open(file).convert("P", palette=Image.Palette.ADAPTIVE) for file in sorted(frames.glob("*.png"))]
-    if not pictures:
-        return
-    stands = [_FRAME] * (len(pictures) - 1) + [_LAST]
+    pictures = [Image.open(frame).convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
+    stands = [1000 // _RATE] * (len(pictures) - 1) + [1000 * _LAST // _RATE]
     with atomic_file(path, force=True) as temporary:
         pictures[0].save(temporary, format="GIF", save_all=True, append_images=pictures[1:], duration=stands, loop=0)
+
+
+def _save_mp4(frames: Sequence[Path], path: Path) -> None:
+    """Write H.264 in the colours that every player knows, which take even numbers of pixels."""
+    import av
+    from PIL import Image
+
+    pictures = [np.asarray(Image.open(frame).convert("RGB")) for frame in frames]
+    height, width = (edge - edge % 2 for edge in pictures[0].shape[:2])
+    with atomic_file(path, force=True) as temporary, av.open(str(temporary), "w", format="mp4") as film:
+        stream = film.add_stream("libx264", rate=_RATE, options={"crf": "18"})
+        stream.pix_fmt, stream.height, stream.width = "yuv420p", height, width
+        for picture in pictures + pictures[-1:] * (_LAST - 1):
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(picture[:height, :width], format="rgb24")))
+        film.mux(stream.encode())

@@ -77,7 +77,8 @@ def learn_in_turns(
     progress
         Called with the steps done in all turns, their number, and the terms.
     watch
-        Called at each step with its number in all turns, the values that are being learnt, and their loss.
+        As of `loop.optimise`, with the number of the step in all turns, the values of all parameters, and the history
+        of all turns.
 
     Raises
     ------
@@ -98,7 +99,7 @@ def learn_in_turns(
         done = len(history)
         learnt = optimise(
             _when_needed(loss_of, number, fixed), learning, steps=turn.steps, rate=turn.rate, decay=turn.decay,
-            seed=seed * len(turns) + number, every=every, watch=_later(watch, done),
+            seed=seed * len(turns) + number, every=every, watch=_in_all(watch, history, fixed),
             checkpoint=None if folder is None else folder / f"turn_{number:04d}.pt",
             progress=lambda step, _, what, done=done: progress(done + step, total, what),
         )  # fmt: skip
@@ -119,7 +120,9 @@ def _when_needed(loss_of: LossOfTurn, number: int, fixed: dict[str, Tensor]) -> 
     return loss
 
 
-def _later(watch: Watch | None, done: int) -> Watch | None:
+def _in_all(watch: Watch | None, history: list[dict[str, float]], fixed: dict[str, Tensor]) -> Watch | None:
+    """Return what watches a turn, of `watch`, the history before it and the values that stay."""
     if watch is None:
         return None
-    return lambda step, values, loss: watch(done + step, values, loss)
+    before = list(history)
+    return lambda step, values, own: watch(len(before) + step, fixed | values, [*before, *own])

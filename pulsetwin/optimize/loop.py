@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,8 @@ class Learnt:
 
 LossFunction = Callable[[dict[str, Tensor], int, torch.Generator], Loss]
 """Loss of parameter values at a step; what is random in it comes from the generator, seeded by run and step."""
-Watch = Callable[[int, dict[str, Tensor], Loss], None]
-"""Called with the step, the values that were evaluated (detached) and their loss."""
+Watch = Callable[[int, dict[str, Tensor], Sequence[Mapping[str, float]]], None]
+"""Called with the step, the values that were evaluated (detached), and the history of all steps up to this one."""
 
 
 def optimise(
@@ -170,7 +170,7 @@ class _Run:
         terms = {name: float(torch.as_tensor(value).detach()) for name, value in found.terms.items()}
         self.history.append({"loss": total, "rate": rate, **terms})
         if watch is not None:
-            watch(self.step, before, found)
+            watch(self.step, before, self.history)
         self.step += 1
 
     def save(self) -> None:

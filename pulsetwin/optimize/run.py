@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ from pulsetwin.errors import MismatchError, OutputExistsError, ProtocolError
 from pulsetwin.export.summary import file_facts, write_json
 from pulsetwin.optimize.constrained import optimise_under
 from pulsetwin.optimize.experiment import Experiment
-from pulsetwin.optimize.film import save_film, save_frame, state_figure
-from pulsetwin.optimize.loop import Learnt, Loss, Watch, optimise
+from pulsetwin.optimize.film import Show, keep_picture, save_film, state_figure, unseen
+from pulsetwin.optimize.loop import Learnt, Watch, optimise
 from pulsetwin.optimize.losses import contrast_errors, relative_l2
 from pulsetwin.optimize.problem import Imaged, Problem, problem_of
 from pulsetwin.optimize.realise_run import SEQUENCE, realise_values
@@ -28,19 +28,22 @@ from pulsetwin.progress import Progress, silent
 from pulsetwin.sim.isochromats import simulate_isochromats
 from pulsetwin.sim.timeline import Timeline
 
-CHECKPOINT, LEARNT, RESULT, STATE, FILM = "checkpoint.pt", "learnt.npz", "result.json", "state.png", "film.gif"
-_EXPERIMENT, _FRAMES = "experiment.toml", "frames"
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CHECKPOINT, LEARNT, RESULT, _EXPERIMENT = "checkpoint.pt", "learnt.npz", "result.json", "experiment.toml"
 _SPINS_IN_ALL = 5 * 10**9  # times intervals
 
 
 def run_experiment(
-    experiment: Experiment | T1Experiment, folder: str | Path, *, resume: bool = False, progress: Progress = silent
-) -> dict[str, Any]:
+    experiment: Experiment | T1Experiment, folder: str | Path, *, resume: bool = False, progress: Progress = silent,
+    show: Show = unseen,
+) -> dict[str, Any]:  # fmt: skip
     """Learn what an experiment asks for, and return its result, as in ``result.json``.
 
     The folder holds ``experiment.toml``, ``checkpoint.pt``, ``learnt.npz`` (the timeline's tensors, the learnt values
-    as ``value_NAME``, ``image`` and ``target``), ``result.json``, ``state.png``, ``film.gif``, and ``sequence.seq``
-    where the scanner can play what was learnt, see `realise_run.realise_values`; of T1 mapping, what
+    as ``value_NAME``, ``image`` and ``target``), ``result.json``, ``state.png``, a film (see `film.save_film`), and
+    ``sequence.seq`` where the scanner can play what was learnt, see `realise_run.realise_values`; of T1 mapping, what
     `t1_run.learn_t1` says and ``result.json``.
 
     Parameters
@@ -53,6 +56,8 @@ def run_experiment(
         Go on with a run in the folder that was broken off; a finished one is only written anew.
     progress
         Called with steps done, their number, and loss, error and SAR.
+    show
+        Called with each picture.
 
     Raises
     ------
@@ -65,23 +70,24 @@ def run_experiment(
     require_own(folder, experiment, resume)
     if isinstance(experiment, T1Experiment):
         _begin(folder, experiment)
-        result = learn_t1(experiment, folder, progress)
+        result = learn_t1(experiment, folder, progress, show)
         played = () if "not_realised" in result else (SEQUENCE,)
         return _told(folder, result, (_EXPERIMENT, *T1_OUTPUTS, *played))
     problem = problem_of(experiment)
     shown = problem.shown()
     _begin(folder, experiment)
-    history: list[dict[str, float]] = []
 
-    def watch(step: int, values: dict[str, Tensor], loss: Loss) -> None:
-        history.append({"error": float(loss.terms["error"]), "sar": float(loss.terms["sar"].detach())})
+    def watch(step: int, values: dict[str, Tensor], history: Sequence[Mapping[str, float]]) -> None:
         if step % experiment.loop.pictures == 0:
-            _picture(problem, values, shown, history, folder / _FRAMES / f"{step:07d}.png")
+            keep_picture(_picture(problem, values, shown, history), folder, step, show)
 
     began, used = time.monotonic(), time.process_time()
     learnt = _learnt(problem, folder / CHECKPOINT, progress, watch)
     spent = {"seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - used}
-    return _finish(folder, problem, shown, learnt, spent)
+    result = _finish(folder, problem, shown, learnt, spent)
+    keep_picture(_picture(problem, learnt.values, shown, learnt.history), folder, learnt.step, show)
+    save_film(folder)
+    return result
 
 
 def _learnt(problem: Problem, checkpoint: Path, progress: Progress, watch: Watch) -> Learnt:
@@ -116,12 +122,12 @@ def _begin(folder: Path, experiment: Experiment | T1Experiment) -> None:
 
 
 def _picture(
-    problem: Problem, values: dict[str, Tensor], shown: Imaged, history: list[dict[str, float]], path: Path
-) -> None:
+    problem: Problem, values: dict[str, Tensor], shown: Imaged, history: Sequence[Mapping[str, float]]
+) -> Figure:
     with torch.no_grad():
         timeline = problem.timeline(values)
         _, image = problem.measured(timeline, shown.voxels)
-    save_frame(state_figure(problem, timeline, image, shown.image, history), path)
+    return state_figure(problem, timeline, image, shown.image, history)
 
 
 def _finish(folder: Path, problem: Problem, shown: Imaged, learnt: Learnt, spent: dict[str, float]) -> dict[str, Any]:
@@ -132,9 +138,6 @@ def _finish(folder: Path, problem: Problem, shown: Imaged, learnt: Learnt, spent
         _write_learnt(folder / LEARNT, timeline, learnt, image, shown.image)
         result = _result(problem, shown, learnt, timeline, image, spent)
         result |= _by_isochromats(problem, shown, timeline, image)
-    _picture(problem, learnt.values, shown, learnt.history, folder / STATE)
-    _picture(problem, learnt.values, shown, learnt.history, folder / _FRAMES / f"{learnt.step:07d}.png")
-    save_film(folder / _FRAMES, folder / FILM)
     result |= _realised(problem, shown, learnt, folder / SEQUENCE)
     return _told(folder, result, (_EXPERIMENT, CHECKPOINT, LEARNT, *([SEQUENCE] if "reality" in result else [])))
 

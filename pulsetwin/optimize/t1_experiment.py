@@ -64,6 +64,7 @@ class Turns:
     rate: float = setting(0.3, "", "of a step, in tenths of a second and hundredths of a weight", low=1e-9, high=100)
     seed: int = setting(0, "", "of weights, maps and noise", low=0, high=2**31)
     every: int = setting(250, "", "steps between checkpoints", low=1, high=10**6)
+    pictures: int = setting(250, "", "steps between pictures of the film", low=1, high=10**6)
     states: int = setting(20, "", "most states of the graph in a repetition", low=1, high=10**6)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,13 +16,15 @@ from torch import Tensor
 from pulsetwin.atomic import atomic_file
 from pulsetwin.errors import ProtocolError
 from pulsetwin.export.siemens import write_seq
-from pulsetwin.optimize.film import save_frame
+from pulsetwin.optimize.film import Show, keep_picture, save_film, unseen
 from pulsetwin.optimize.inversion_recovery import CRUSHING, RF_SPOILING
-from pulsetwin.optimize.joint import Taught, learn_in_turns
+from pulsetwin.optimize.joint import learn_in_turns
+from pulsetwin.optimize.loop import Watch
 from pulsetwin.optimize.penalties import duration
 from pulsetwin.optimize.realise_run import SEQUENCE
 from pulsetwin.optimize.t1_experiment import InversionRecovery, T1Experiment
 from pulsetwin.optimize.t1_mapping import T1Problem, complex_noise, t1_problem_of, weights_of
+from pulsetwin.optimize.t1_picture import t1_figure
 from pulsetwin.optimize.t1_precision import Readout, Usual, deviations, fitted_t1, overall, usual_of
 from pulsetwin.progress import Progress, silent
 from pulsetwin.recon.image_network import ImageNetwork, save_image_network
@@ -31,26 +33,26 @@ from pulsetwin.scanner import Scanner
 from pulsetwin.sequences.inversion_recovery import Protocol, build
 from pulsetwin.sequences.protocol import definitions
 from pulsetwin.sequences.snapshot import readout as played_readout
+from pulsetwin.sim.phantom import Phantom
 from pulsetwin.sim.phantom_tissue import alike, brain_tissues
 from pulsetwin.sim.phantoms import brain
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-LEARNT, NETWORK, STATE = "learnt.npz", "network.safetensors", "state.png"
+LEARNT, NETWORK = "learnt.npz", "network.safetensors"
 OUTPUTS = (LEARNT, NETWORK)
 _TURNS, _SCANNER = "turns", "siemens-prisma"
 _MORE_STATES = 10  # times as many as while learning, in the test
 _FULL = 5.0  # T1 of grey matter, after which it counts as recovered
 
 
-def learn_t1(experiment: T1Experiment, folder: Path, progress: Progress = silent) -> dict[str, Any]:
+def learn_t1(
+    experiment: T1Experiment, folder: Path, progress: Progress = silent, show: Show = unseen
+) -> dict[str, Any]:
     """Learn times and network, and return the result; go on with a run in the folder that was broken off.
 
     The folder then holds checkpoints in ``turns``, ``learnt.npz`` (the values of the sequence, ``t1`` as told and
-    ``t1_true`` of the brain, and ``images`` without noise), ``network.safetensors``, ``state.png``, and
-    ``sequence.seq``, with real pulses and checked; where what was learnt cannot be played, the result says why as
-    ``not_realised``.
+    ``t1_true`` of the brain, and ``images`` without noise), ``network.safetensors``, ``state.png``, a film (see
+    `film.save_film`), and ``sequence.seq``, with real pulses and checked; where what was learnt cannot be played, the
+    result says why as ``not_realised``.
 
     Parameters
     ----------
@@ -60,6 +62,8 @@ def learn_t1(experiment: T1Experiment, folder: Path, progress: Progress = silent
         Where to work.
     progress
         Called with steps done, their number, and loss, error and time.
+    show
+        Called with each picture.
 
     Raises
     ------
@@ -72,22 +76,58 @@ def learn_t1(experiment: T1Experiment, folder: Path, progress: Progress = silent
     began, used = time.monotonic(), time.process_time()
     taught = learn_in_turns(
         problem.loss_of, problem.parameters, problem.turns, seed=turns.seed, folder=folder / _TURNS, every=turns.every,
-        progress=progress,
+        progress=progress, watch=_watched(problem, folder, show),
     )  # fmt: skip
     spent = {"seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - used}
-    values = problem.scheme.values | {name: taught.values[name] for name in experiment.learn.free}
+    values = _of_sequence(problem, taught.values)
     times = {"TI": values["inversion_time"].tolist(), "recovery": values["recovery"].tolist()}
     network = replace(problem.network.with_weights(weights_of(taught.values)), purpose=_purpose(problem, values))
     save_image_network(folder / NETWORK, network)
     tested = _tested(problem, network, values)
     with atomic_file(folder / LEARNT, force=True) as temporary:
         np.savez(temporary, **{name: value.numpy() for name, value in {**values, **tested}.items()})
-    save_frame(_figure(values, tested, taught), folder / STATE)
+    figure = t1_figure(values, tested["t1"], tested["t1_true"], taught.history)
+    keep_picture(figure, folder, len(taught.history), show)
+    save_film(folder)
     return {
         "title": experiment.title, "seed": turns.seed, "steps": len(taught.history),
         "loss": taught.history[-1]["loss"], **times, **_errors(tested), **_cost(problem, values), **spent,
         **_realised(experiment.sequence, values, folder / SEQUENCE),
     }  # fmt: skip
+
+
+def _watched(problem: T1Problem, folder: Path, show: Show) -> Watch:
+    """Return what keeps pictures while the run learns, of a brain seen by as many states as it learns with."""
+    phantom = _brain(problem)
+    noise = _noise(problem)
+
+    def watch(step: int, values: dict[str, Tensor], history: Sequence[Mapping[str, float]]) -> None:
+        if step % problem.experiment.turns.pictures:
+            return
+        played = _of_sequence(problem, values)
+        with torch.no_grad():
+            noisy = problem.images(played, phantom) + noise
+            told = told_t1(problem.network, noisy[:, None], weights_of(values))[0]
+        inside = phantom.proton_density[0] > 0
+        figure = t1_figure(played, torch.where(inside, told, 0.0), torch.where(inside, phantom.t1[0], 0.0), history)
+        keep_picture(figure, folder, step, show)
+
+    return watch
+
+
+def _of_sequence(problem: T1Problem, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the values of the sequence, learnt or not, among all parameters."""
+    return problem.scheme.values | {name: values[name] for name in problem.experiment.learn.free}
+
+
+def _brain(problem: T1Problem) -> Phantom:
+    return brain((1, *problem.scheme.matrix), problem.scheme.fov, fields=False)
+
+
+def _noise(problem: T1Problem) -> Tensor:
+    """Return the noise of the images of the test, ``[image, y, x]``."""
+    shape = (problem.experiment.sequence.images, *problem.scheme.matrix)
+    return problem.noise * complex_noise(shape, torch.Generator().manual_seed(problem.experiment.turns.seed))
 
 
 def _purpose(problem: T1Problem, values: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -130,14 +170,13 @@ def _protocol(own: InversionRecovery, values: Mapping[str, Tensor], scanner: Sca
 def _tested(problem: T1Problem, network: ImageNetwork, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return images of a brain, and T1 of noisy ones by the network, by a fit, and as it is; 0 where nothing is."""
     own = problem.experiment
-    phantom = brain((1, *problem.scheme.matrix), problem.scheme.fov, fields=False)
+    phantom = _brain(problem)
     precise = replace(
         problem, experiment=replace(own, turns=replace(own.turns, states=_MORE_STATES * own.turns.states))
     )
     with torch.no_grad():
         images = precise.images(values, phantom)
-        noise = complex_noise(images.shape, torch.Generator().manual_seed(own.turns.seed))
-        noisy = images + problem.noise * noise
+        noisy = images + _noise(problem)
         told = told_t1(network, noisy[:, None])[0].double()
         fitted = fitted_t1(noisy.flatten(1), values, _readout(problem)).reshape(told.shape)
     inside = phantom.proton_density[0] > 0
@@ -180,26 +219,3 @@ def _plain(usual: Usual) -> dict[str, float]:
 def _readout(problem: T1Problem) -> Readout:
     own = problem.experiment.sequence
     return Readout(own.matrix, own.tr, own.te, problem.noise)
-
-
-def _figure(values: Mapping[str, Tensor], tested: Mapping[str, Tensor], taught: Taught) -> Figure:
-    """Draw the times, T1 as it is and as it is told, the error, and the losses."""
-    from matplotlib.figure import Figure
-
-    figure = Figure((14, 3), dpi=80, layout="constrained", facecolor="white")
-    axes = figure.subplots(1, 5, width_ratios=(1.2, 1, 1, 1, 1.2))
-    number = np.arange(1, len(values["inversion_time"]) + 1)
-    axes[0].bar(number, values["inversion_time"].numpy(), 0.4, label="inversion time")
-    axes[0].bar(number[1:] - 0.4, values["recovery"].numpy(), 0.4, label="recovery before")
-    axes[0].set(title="times [s]", xlabel="image")
-    axes[0].legend(fontsize=7)
-    true, told = tested["t1_true"].numpy(), tested["t1"].numpy()
-    for axis, picture, title in ((axes[1], true, "T1 [s]"), (axes[2], told, "T1, network [s]")):
-        figure.colorbar(axis.imshow(picture, vmin=0, vmax=4.5, origin="lower"), ax=axis, shrink=0.8)
-        axis.set(title=title, xticks=[], yticks=[])
-    error = 100 * np.where(true > 0, told / np.where(true > 0, true, 1) - 1, 0)
-    figure.colorbar(axes[3].imshow(error, vmin=-20, vmax=20, cmap="RdBu_r", origin="lower"), ax=axes[3], shrink=0.8)
-    axes[3].set(title="error [%]", xticks=[], yticks=[])
-    axes[4].semilogy([line["error"] for line in taught.history], lw=0.5)
-    axes[4].set(title="error of log T1", xlabel="step")
-    return figure

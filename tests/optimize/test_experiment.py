@@ -95,7 +95,7 @@ def test_a_run_learns_and_writes_all_of_it(small, tmp_path, capsys):
     assert learnt["image"].shape == (8, 8)
     error = np.linalg.norm(learnt["image"] - learnt["target"]) / np.linalg.norm(learnt["target"])
     assert error == pytest.approx(result["image_error"], rel=1e-6)
-    for name in ("film.gif", "state.png", "checkpoint.pt", "experiment.toml"):
+    for name in ("film.gif", "film.mp4", "state.png", "checkpoint.pt", "experiment.toml"):
         assert (tmp_path / "run" / name).stat().st_size > 0
     assert main(["optimize", str(small), "-o", str(tmp_path / "run")]) == 2
     assert "--resume to go on" in capsys.readouterr().err
@@ -107,6 +107,16 @@ def test_a_run_that_cannot_begin_leaves_nothing(tmp_path, capsys):
     assert main(["optimize", str(wrong), "-o", str(tmp_path / "run")]) == 2
     assert "did you mean 'siemens-prisma'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def assert_same_frames(folder):
+    """Assert that a whole and a broken run have the same pictures, byte for byte."""
+    one, two = (
+        {frame.name: frame.read_bytes() for frame in (folder / name / "frames").iterdir()}
+        for name in ("whole", "broken")
+    )
+    assert len(one) > 2
+    assert one == two
 
 
 @pytest.mark.slow
@@ -129,6 +139,7 @@ def test_a_broken_run_goes_on_to_the_same_end(small, tmp_path):
     one, two = (np.load(tmp_path / name / "learnt.npz") for name in ("whole", "broken"))
     for name in one.files:
         assert np.array_equal(one[name], two[name]), name
+    assert_same_frames(tmp_path)
     small.write_text(SMALL.replace("0.01", "0.02"))
     with pytest.raises(MismatchError):
         run_experiment(read_experiment(small), tmp_path / "broken", resume=True)

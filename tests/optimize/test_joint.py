@@ -28,10 +28,13 @@ def loss_of(turn, fixed):
 
 def test_turns_learn_what_they_name():
     seen = []
-    found = learn_in_turns(loss_of, PARAMETERS, TURNS, watch=lambda step, values, loss: seen.append((step, values)))
-    assert [step for step, _ in seen] == list(range(210))
-    assert set(seen[0][1]) == {"a"}
-    assert set(seen[30][1]) == {"b"}
+    found = learn_in_turns(loss_of, PARAMETERS, TURNS, watch=lambda *told: seen.append(told))
+    assert [step for step, _, _ in seen] == list(range(210))
+    assert [len(history) for _, _, history in seen] == list(range(1, 211))
+    assert all(set(values) == {"a", "b"} for _, values, _ in seen)
+    assert all(float(values["b"]) == 0.5 for _, values, _ in seen[:31])
+    assert all(torch.equal(values["a"], seen[30][1]["a"]) for _, values, _ in seen[30:61])
+    assert [line["loss"] for line in seen[-1][2]] == [line["loss"] for line in found.history]
     assert float(found.history[29]["b"]) == 0.5
     assert [line["turn"] for line in found.history] == [0] * 30 + [1] * 30 + [2] * 150
     assert torch.allclose(found.values["a"], torch.full((2,), 2.0, dtype=torch.float64), atol=0.01)

@@ -70,7 +70,8 @@ def test_a_resumed_run_is_bit_identical(method, tmp_path):
     settings = {"method": method, "steps": 20, "rate": 0.3, "decay": 0.5, "restarts": 1, "seed": 3, "every": 7}
     whole = optimise(loss, PARAMETERS, **settings)
 
-    def stop(step, values, loss):
+    def stop(step, values, history):
+        assert len(history) == step + 1
         if step == 16:
             raise Stopped
 
@@ -120,7 +121,7 @@ def test_a_run_that_is_killed_ends_as_one_that_is_not(tmp_path):
 
 
 def test_interrupting_saves_where_the_run_stands(tmp_path):
-    def interrupt(step, values, loss):
+    def interrupt(step, values, history):
         if step == 5:
             raise KeyboardInterrupt
 

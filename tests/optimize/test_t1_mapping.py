@@ -31,6 +31,7 @@ from pulsetwin.sim.acquire import acquire
 from pulsetwin.sim.phantom_rectangle import random_rectangle
 from pulsetwin.sim.signal_models.inversion_recovery import signals
 from pulsetwin.sim.timeline_from_seq import timeline_from_seq
+from tests.optimize.test_experiment import assert_same_frames
 
 SMALL = """
 title = "small"
@@ -149,7 +150,9 @@ def test_a_run_learns_and_writes_all_of_it(small, tmp_path, capsys):
     assert network.purpose["TI"] == result["TI"]
     untrained = t1_problem_of(read_experiment(small)).network
     assert 0 < median_log_error(network, learnt) < 0.5 * median_log_error(untrained, learnt)
-    assert (out / "state.png").stat().st_size > 0
+    for name in ("state.png", "film.gif", "film.mp4"):
+        assert (out / name).stat().st_size > 0
+    assert [frame.stem for frame in sorted((out / "frames").iterdir())] == ["0000000", "0000250", "0000366"]
     played = read_seq(out / "sequence.seq")
     np.testing.assert_allclose(played.definitions["TI"], result["TI"], atol=1e-5)
     from_inversions = np.array(result["TI"][:-1]) + 8 * 15e-3 + result["recovery"]
@@ -242,3 +245,4 @@ def test_a_broken_run_goes_on_to_the_same_end(small, tmp_path):
     one, two = (np.load(tmp_path / name / "learnt.npz") for name in ("whole", "broken"))
     for name in one.files:
         assert np.array_equal(one[name], two[name]), name
+    assert_same_frames(tmp_path)
