@@ -20,7 +20,8 @@ from pulsetwin.export.realise_gap import across_slice
 from pulsetwin.export.rf_power import rf_power
 from pulsetwin.export.siemens import write_siemens
 from pulsetwin.optimize.existing import cut_energy, existing, free_pulses
-from pulsetwin.optimize.reconstruct import encoding, reconstruct, sampled_kspace
+from pulsetwin.optimize.reconstruct import sampled_kspace
+from pulsetwin.recon.direct_images import direct_image, encoding
 from pulsetwin.scanner import Scanner
 from pulsetwin.sequences import rare
 from pulsetwin.sequences.geometry import stated_fov
@@ -82,7 +83,7 @@ def image(path, some, rotated=False):
     with torch.no_grad():
         signal = simulate_graphs(timeline, some, max_states=STATES, rotations=rotations).signal[0]
     transform = encoding(sampled_kspace(timeline, refocusing), fov, (MATRIX, MATRIX))
-    return reconstruct(signal, transform)
+    return direct_image(signal, transform)
 
 
 def change(name, matrix=MATRIX, rotated=False):

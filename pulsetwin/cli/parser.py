@@ -81,6 +81,7 @@ def _add_recon(verbs: Any) -> None:
     verb.add_argument("--partial", action="store_true", help="use the complete readouts of a truncated file")
     verb.add_argument("--trust-seq", action="store_true", help="warn instead of stop where signature or dwell differ")
     verb.add_argument("--t1-network", metavar="FILE", help="map T1 by the network that learnt together with the .seq")
+    verb.add_argument("--image-network", metavar="FILE", help="repair images by the network that learnt with the .seq")
     verb.add_argument("--force", action="store_true", help="replace the files of an earlier run")
     verb.add_argument("--double", action="store_true", help="compute in double precision")
     verb.add_argument("--device", default="cpu", help="where to compute, such as cuda (default: cpu)")

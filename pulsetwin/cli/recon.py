@@ -29,7 +29,7 @@ _SETTINGS = ("method", "coils", "memory", "partial", "trust_seq", "double", "dev
 _QALAS = {"T2prepStart", "InversionStart"}  # definitions that tell a QALAS
 _GENERAL = ("reference", "memory", "double", "device")
 _ROLES = (
-    "scan", "seq", "reference", "reference_seq", "noise", "t1_network", *INPUTS, *map_cest.SCAN_INPUTS,
+    "scan", "seq", "reference", "reference_seq", "noise", "t1_network", "image_network", *INPUTS, *map_cest.SCAN_INPUTS,
     *recon_raser.INPUTS,
 )  # fmt: skip
 _FOLDERS = ("scan", "noise")  # that may be folders of a Spinsolve
@@ -72,6 +72,8 @@ def recon(options: argparse.Namespace) -> int:
 
 def _images(raw: RawData, reference: RawData | None, options: argparse.Namespace) -> Images:
     """Return the images: volumes of a QALAS are resolved by echo, unless a method is asked for."""
+    if options.image_network:
+        return _repaired(raw, options)
     if options.method == "auto" and raw.definitions.keys() >= _QALAS:
         for name in _GENERAL:
             if getattr(options, name) not in (None, False, "cpu"):
@@ -96,6 +98,19 @@ def _images(raw: RawData, reference: RawData | None, options: argparse.Namespace
         device=options.device,
         progress=bar(),
     )
+
+
+def _repaired(raw: RawData, options: argparse.Namespace) -> Images:
+    """Return the images of a learnt sequence, made and repaired as its network learnt to."""
+    for name in (*_GENERAL, "coils", "t1_network"):
+        if getattr(options, name) not in (None, False, "cpu"):
+            raise ProtocolError(f"--{name.replace('_', '-')} is not for images by --image-network: leave it out")
+    if options.method != "auto":
+        raise ProtocolError(f"--method {options.method}: --image-network has its own: leave one of them out")
+    from pulsetwin.recon.image_network import load_image_network
+    from pulsetwin.recon.image_repair import reconstruct_repaired
+
+    return reconstruct_repaired(raw, load_image_network(options.image_network), progress=bar())
 
 
 def _mapped(raw: RawData, images: Images, options: argparse.Namespace, timings: dict[str, float]) -> Mapped | None:

@@ -8,15 +8,16 @@ from typing import Any
 
 from pulsetwin.errors import ProtocolError
 from pulsetwin.optimize.methods import METHODS as WAYS
-from pulsetwin.optimize.reconstruct import METHODS as RECONSTRUCTIONS
 from pulsetwin.optimize.schemes import Scheme, gradient_echoes, spin_echoes
 from pulsetwin.optimize.settings import in_radians, require_free
 from pulsetwin.optimize.t1_experiment import KIND as T1_MAPPING
 from pulsetwin.optimize.t1_experiment import T1Experiment, t1_experiment_from
+from pulsetwin.recon.direct_images import METHODS as RECONSTRUCTIONS
 from pulsetwin.sequences.protocol import protocol_from, setting, validate
 from pulsetwin.settings_file import read_toml
 
-PHANTOMS = ("brain", "shepp-logan", "sparse")
+SPARSE = "sparse"
+PHANTOMS = ("brain", "shepp-logan", SPARSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class GradientEchoes:
     trajectory: str = setting("cartesian", "", "of the target", choices=("cartesian", "radial"))
     spoiling: float = setting(2.0, "", "cycles across a voxel after each repetition", low=0, high=64)
     rf_spoiling: float = setting(84.0, "degrees", "increment of the phase's increment", low=0, high=360)
+    readouts: int | None = setting(None, "", "evenly spaced ones that are played of the target's", low=1, high=512)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class SpinEchoes:
 class Object:
     """What is imaged while learning."""
 
-    name: str = setting("brain", "", "phantom", choices=PHANTOMS)
+    name: tuple[str, ...] = setting(("brain",), "", "phantoms of each step", choices=PHANTOMS)
     b0: float = setting(0.0, "Hz", "off-resonance of all of it, on top of its own", low=-1e4, high=1e4)
     fields: bool = setting(False, "", "whether B0 and B1 of a brain are uneven")
     blocks: int = setting(20, "", "rectangles of a sparse phantom", low=1, high=1000)
@@ -80,6 +82,16 @@ class Target:
                         choices=("image", "mask", "steady"))  # fmt: skip
     method: str = setting("adjoint", "", "reconstruction", choices=RECONSTRUCTIONS)
     iterations: int = setting(10, "", "of the reconstruction", low=1, high=1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """The network that repairs images of the reconstruction; see `image_repair.new_repair_network`."""
+
+    width: int = setting(32, "", "channels between layers", low=1, high=4096)
+    layers: int = setting(3, "", "hidden ones", low=1, high=32)
+    kernel: int = setting(3, "", "voxels along an edge of what a layer sees, odd", low=1, high=31)
+    turns: int = setting(0, "", "steps of sequence and network in turns; 0: together", low=0, high=10**6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +149,8 @@ class Experiment:
     ----------
     title
         One line.
-    sequence, phantom, learn, target, loss, limits, loop
-        Tables of the TOML file of these names.
+    sequence, phantom, learn, target, loss, limits, loop, network
+        Tables of the TOML file of these names; without one for the network, there is none.
     text
         The file's text.
     """
@@ -151,12 +163,14 @@ class Experiment:
     loss: Weights
     limits: Limits
     loop: Loop
+    network: Repair | None
     text: str
 
 
 _SCHEMES = {GradientEchoes: gradient_echoes, SpinEchoes: spin_echoes}
 _SEQUENCES = {"gradient_echoes": GradientEchoes, "spin_echoes": SpinEchoes}
 _TABLES = {"phantom": Object, "learn": Learning, "target": Target, "loss": Weights, "limits": Limits, "loop": Loop}
+_NETWORK = "network"  # the only table whose absence means something
 
 
 def read_experiment(path: str | Path) -> Experiment | T1Experiment:
@@ -189,7 +203,7 @@ def experiment_from(tables: dict[str, Any], source: str, text: str = "") -> Expe
     sequence = tables.get("sequence")
     if isinstance(sequence, dict) and sequence.get("kind") == T1_MAPPING:
         return t1_experiment_from(tables, source, text)
-    known = ("title", "sequence", *_TABLES)
+    known = ("title", "sequence", *_TABLES, _NETWORK)
     for name, value in tables.items():
         if name not in known:
             raise ProtocolError(f"{source}: no table {name!r}; there are {', '.join(known)}")
@@ -200,12 +214,21 @@ def experiment_from(tables: dict[str, Any], source: str, text: str = "") -> Expe
     if not isinstance(kind, str) or kind not in _SEQUENCES:
         raise ProtocolError(f"{source}: [sequence] kind = {kind!r}: give {' or '.join((*_SEQUENCES, T1_MAPPING))}")
     sequence = protocol_from(_SEQUENCES[kind], own, f"{source}: [sequence]")
-    parts = {name: protocol_from(of, tables.get(name, {}), f"{source}: [{name}]") for name, of in _TABLES.items()}
+    asked = _TABLES | ({_NETWORK: Repair} if _NETWORK in tables else {})
+    parts = {name: protocol_from(of, _table(tables, name), f"{source}: [{name}]") for name, of in asked.items()}
     for part in (sequence, *parts.values()):
         validate(part)
-    experiment = Experiment(str(tables.get("title", "")), sequence, **parts, text=text)
+    experiment = Experiment(str(tables.get("title", "")), sequence, **{_NETWORK: None} | parts, text=text)
     _check(experiment, source)
     return experiment
+
+
+def _table(tables: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a table, in which one phantom may be given without a list."""
+    own = dict(tables.get(name, {}))
+    if name == "phantom" and isinstance(own.get("name"), str):
+        own["name"] = [own["name"]]
+    return own
 
 
 def scheme_of(sequence: GradientEchoes | SpinEchoes) -> Scheme:
@@ -220,12 +243,20 @@ def scheme_of(sequence: GradientEchoes | SpinEchoes) -> Scheme:
 
 
 def _check(experiment: Experiment, source: str) -> None:
+    sequence, network = experiment.sequence, experiment.network
     try:
-        names = scheme_of(experiment.sequence).values
+        names = scheme_of(sequence).values
     except ProtocolError as error:
         raise ProtocolError(f"{source}: [sequence]: {error}") from None
-    require_free(experiment.learn.free, names, source)
-    if experiment.limits.gradients and not isinstance(experiment.sequence, GradientEchoes):
+    if experiment.learn.free or network is None:
+        require_free(experiment.learn.free, names, source)
+    if network is not None and network.kernel % 2 == 0:
+        raise ProtocolError(f"{source}: [network] kernel = {network.kernel}: give an odd number")
+    if experiment.limits.gradients and not isinstance(sequence, GradientEchoes):
         raise ProtocolError(f"{source}: [limits] gradients: spin_echoes have no gradients to learn: leave it out")
-    if experiment.loss.contrast and experiment.phantom.name != "brain":
+    if experiment.loss.contrast and set(experiment.phantom.name) != {"brain"}:
         raise ProtocolError(f"{source}: [loss] contrast is between the tissues of a brain: give phantom name brain")
+    if experiment.loss.kspace and getattr(sequence, "readouts", None) is not None:
+        raise ProtocolError(f"{source}: [loss] kspace compares as many samples as the target's: leave readouts out")
+    if not experiment.phantom.name:
+        raise ProtocolError(f"{source}: [phantom] name is empty: give some of {', '.join(PHANTOMS)}")

@@ -11,21 +11,24 @@ from torch import Tensor
 
 from pulsetwin.errors import ProtocolError
 from pulsetwin.operators.nufft import Nufft
-from pulsetwin.optimize.experiment import Experiment, Object, scheme_of
+from pulsetwin.optimize.experiment import SPARSE, Experiment, GradientEchoes, scheme_of
 from pulsetwin.optimize.gradient_bounds import gradient_bounds
 from pulsetwin.optimize.loop import Loss
 from pulsetwin.optimize.losses import contrast_errors, dissimilarity, relative_l1, relative_l2
 from pulsetwin.optimize.nerve_stimulation import nerve_excess, nerve_peak
+from pulsetwin.optimize.network_weights import PREFIX, weight_parameters, weights_of
+from pulsetwin.optimize.objects import phantom_of, tissue_weights
 from pulsetwin.optimize.parameters import Parameter
 from pulsetwin.optimize.penalties import flip_power, gradient_excess, roughness, slew_excess, uncovered
-from pulsetwin.optimize.reconstruct import encoding, reconstruct, sampled_kspace
+from pulsetwin.optimize.reconstruct import sampled_kspace
 from pulsetwin.optimize.schemes import Scheme
 from pulsetwin.optimize.steady import mean_magnetisation, steady_signal
+from pulsetwin.recon.direct_images import direct_image, encoding
+from pulsetwin.recon.image_network import ImageNetwork
+from pulsetwin.recon.image_repair import new_repair_network, purpose_of, repaired
 from pulsetwin.scanner import Scanner
 from pulsetwin.sim.pdg import simulate_graphs
-from pulsetwin.sim.phantom import Phantom, Voxels
-from pulsetwin.sim.phantom_tissue import alike, brain_tissues
-from pulsetwin.sim.phantoms import brain, random_sparse, shepp_logan
+from pulsetwin.sim.phantom import Voxels
 from pulsetwin.sim.timeline import Timeline
 
 _SLACK = 0.01  # of a limit, within which an augmented Lagrangian has come close enough
@@ -51,23 +54,36 @@ class Problem:
         Its settings.
     scheme
         The sequence.
+    target
+        That of the target, which may have more readouts.
     parameters
-        What is learnt.
+        What is learnt: values of the sequence by their names, weights as ``network.NAME``.
     scanner
         Whose limits count.
+    network
+        What repairs the images, as it starts, or None.
+    weights
+        Of the network, by name, instead of its own.
     still
-        The phantom that stays the same in all steps, or None where each step has its own.
+        The phantoms that stay the same in all steps.
     """
 
     experiment: Experiment
     scheme: Scheme
+    target: Scheme
     parameters: dict[str, Parameter]
     scanner: Scanner
-    still: Imaged | None
+    network: ImageNetwork | None = None
+    weights: Mapping[str, Tensor] | None = None
+    still: tuple[Imaged, ...] = ()
 
     def timeline(self, values: Mapping[str, Tensor]) -> Timeline:
         """Return the sequence of learnt values."""
         return self.scheme.timeline(values)
+
+    def repairing(self, values: Mapping[str, Tensor]) -> Problem:
+        """Return the problem whose network has the weights among values; without one, the problem itself."""
+        return self if self.network is None else replace(self, weights=weights_of(values, torch.float64))
 
     def measured(self, timeline: Timeline, voxels: Voxels) -> tuple[Tensor, Tensor]:
         """Return signal ``[sample]`` and image ``[y, x]`` of a sequence."""
@@ -75,9 +91,20 @@ class Problem:
         return result.signal[0], self.image(timeline, result.signal[0])
 
     def image(self, timeline: Timeline, signal: Tensor) -> Tensor:
-        """Return the image of a signal of a sequence, ``[y, x]``."""
+        """Return the image of a signal of a sequence, repaired where there is a network, ``[y, x]``."""
         target = self.experiment.target
-        return reconstruct(signal, self.encoding(timeline), target.method, target.iterations)
+        image = direct_image(signal, self.encoding(timeline), target.method, target.iterations)
+        return image if self.network is None else repaired(self.network, image, self.weights)
+
+    def learnt_network(self, values: Mapping[str, Tensor]) -> ImageNetwork | None:
+        """Return the network of learnt values, with what reads raw data of their sequence, or None without one."""
+        if self.network is None:
+            return None
+        scheme, target = self.scheme, self.experiment.target
+        timeline = self.timeline(values)
+        lines = sampled_kspace(timeline, scheme.refocusing).detach().unflatten(0, (len(timeline.readout_shape), -1))
+        purpose = purpose_of(lines, scheme.fov, scheme.matrix, target.method, target.iterations)
+        return replace(self.network.with_weights(weights_of(values)), purpose=purpose)
 
     def encoding(self, timeline: Timeline) -> Nufft:
         """Return the transform from images to samples of a sequence."""
@@ -92,19 +119,30 @@ class Problem:
 
     def relative_sar(self, timeline: Timeline) -> Tensor:
         """Return the sum of squared flip angles over that of the target sequence."""
-        return flip_power(timeline.flip_angle) / flip_power(self.scheme.timeline().flip_angle)
+        return flip_power(timeline.flip_angle) / flip_power(self.target.timeline().flip_angle)
 
     def loss(self, values: dict[str, Tensor], step: int, generator: torch.Generator) -> Loss:
         """Return the loss of values at a step, as `loop.optimise` takes it."""
-        timeline = self.timeline(values)
-        objects = [self.still] if self.still is not None else self._sparse(generator)
-        pairs = [(*self.measured(timeline, one.voxels), one) for one in objects]
+        values = self._in_turn(values, step)
+        timeline, reading = self.timeline(values), self.repairing(values)
+        objects = (*self.still, *self._sparse(generator))
+        pairs = [(*reading.measured(timeline, one.voxels), one) for one in objects]
         terms = {name: sum(part) / len(pairs) for name, part in self._image_terms(pairs).items()}
         terms |= self._sequence_terms(timeline)
         weights = self.experiment.loss
         total = sum(getattr(weights, name) * value for name, value in terms.items())
         error = terms["image"].detach().sqrt()
         return Loss(total, {"error": error, **terms})
+
+    def _in_turn(self, values: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """Return the values of a step, detached where it is the turn of others."""
+        network = self.experiment.network
+        if network is None or not network.turns:
+            return values
+        of_network = step // network.turns % 2 == 1
+        return {
+            name: value if name.startswith(PREFIX) == of_network else value.detach() for name, value in values.items()
+        }
 
     def _image_terms(self, pairs: list[tuple[Tensor, Tensor, Imaged]]) -> dict[str, list[Tensor]]:
         weights = self.experiment.loss
@@ -153,32 +191,31 @@ class Problem:
 
     def _sparse(self, generator: torch.Generator) -> list[Imaged]:
         """Return the sparse phantoms of a step."""
-        found = []
-        for _ in range(self.experiment.phantom.samples):
-            seed = int(torch.randint(2**31, (), generator=generator))
-            found.append(self.imaged(self.experiment.phantom.name, seed))
-        return found
+        settings = self.experiment.phantom
+        seeds = torch.randint(2**31, (settings.samples * settings.name.count(SPARSE),), generator=generator)
+        return [self.imaged(SPARSE, seed) for seed in seeds.tolist()]
 
     def shown(self) -> Imaged:
         """Return the phantom of pictures and results: that of the test, if there is one."""
         settings = self.experiment.phantom
-        if not settings.test and self.still is not None:
-            return self.still
-        return self.imaged(settings.test or settings.name, self.experiment.loop.seed)
+        if not settings.test and self.still:
+            return self.still[0]
+        return self.imaged(settings.test or settings.name[0], self.experiment.loop.seed)
 
     def imaged(self, name: str, seed: int = 0) -> Imaged:
         """Return a phantom by its name, with what it should look like; `seed` is that of sparse ones."""
         phantom = phantom_of(name, self.experiment.phantom, self.scheme, seed)
         voxels = phantom.voxels()
         voxels = replace(voxels, b0=voxels.b0 + self.experiment.phantom.b0)
+        wanted, timeline = replace(self, scheme=self.target, network=None), self.target.timeline()
         with torch.no_grad():
-            signal, image = self.measured(self.scheme.timeline(), voxels)
+            signal, image = wanted.measured(timeline, voxels)
             kind = self.experiment.target.kind
             if kind == "mask":
                 shape = (phantom.proton_density[0] > 0).double()
                 image = shape * (image.norm() / shape.norm()) + 0j
             elif kind == "steady":
-                image = self.steady(self.scheme.timeline(), voxels)
+                image = wanted.steady(timeline, voxels)
         return Imaged(voxels, signal, image, tissue_weights(phantom) if name == "brain" else None)
 
 
@@ -191,33 +228,21 @@ def problem_of(experiment: Experiment) -> Problem:
         If the sequence cannot be, its phantom has no contrast that the loss is to keep, nothing that is freed changes
         what a limit is of, or the target's values are out of their bounds.
     """
-    scheme = scheme_of(experiment.sequence)
+    sequence, repair = experiment.sequence, experiment.network
+    scheme = scheme_of(sequence)
+    target = scheme_of(replace(sequence, readouts=None)) if isinstance(sequence, GradientEchoes) else scheme
     _require_reachable(experiment, scheme)
     scanner = Scanner.preset(experiment.loop.scanner)
-    bare = Problem(experiment, scheme, _parameters(experiment, scheme, scanner), scanner, None)
-    if experiment.phantom.name == "sparse":
-        return bare
-    still = bare.imaged(experiment.phantom.name)
-    if experiment.loss.contrast and still.tissues is None:
+    parameters, network = _parameters(experiment, scheme, scanner), None
+    if repair is not None:
+        shape = {"width": repair.width, "layers": repair.layers, "kernel": repair.kernel}
+        network = new_repair_network(**shape, seed=experiment.loop.seed)
+        parameters |= weight_parameters(network)
+    bare = Problem(experiment, scheme, target, parameters, scanner, network)
+    still = tuple(bare.imaged(name) for name in experiment.phantom.name if name != SPARSE)
+    if experiment.loss.contrast and any(one.tissues is None for one in still):
         raise ProtocolError("contrast: the brain has no voxel of grey matter, white matter or fluid: make it larger")
     return replace(bare, still=still)
-
-
-def phantom_of(name: str, settings: Object, scheme: Scheme, seed: int = 0) -> Phantom:
-    """Return a phantom by its name in the scheme's field of view."""
-    matrix = (1, *scheme.matrix)
-    if name == "brain":
-        return brain(matrix, scheme.fov, fields=settings.fields)
-    if name == "shepp-logan":
-        return shepp_logan(matrix, scheme.fov)
-    return random_sparse(matrix, scheme.fov, blocks=settings.blocks, largest=settings.largest, seed=seed)
-
-
-def tissue_weights(phantom: Phantom) -> Tensor | None:
-    """Return where grey matter, white matter and fluid are, by T1 at 3 T, 0 or 1 ``[3, y, x]``; None if one is not."""
-    tissues = brain_tissues(3.0)
-    found = torch.stack([alike(phantom.t1[0], tissues[name]).double() for name in ("grey", "white", "fluid")])
-    return found if bool((found.flatten(1).sum(1) > 0).all()) else None
 
 
 def _require_reachable(experiment: Experiment, scheme: Scheme) -> None:

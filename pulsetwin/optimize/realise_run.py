@@ -65,7 +65,7 @@ def realise_values(
         own.sequence, path, scanner=problem.scanner, version="1.5", force=force, definitions={"Name": "learnt"}
     )
     gap = reality_gap(
-        timeline, path, shown.voxels, lambda signal: problem.image(timeline, signal),
+        timeline, path, shown.voxels, lambda signal: problem.repairing(values).image(timeline, signal),
         max_states=problem.experiment.loop.states,
     )  # fmt: skip
     told = {

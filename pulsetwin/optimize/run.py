@@ -22,9 +22,10 @@ from pulsetwin.optimize.losses import contrast_errors, relative_l2
 from pulsetwin.optimize.problem import Imaged, Problem, problem_of
 from pulsetwin.optimize.realise_run import SEQUENCE, realise_values
 from pulsetwin.optimize.t1_experiment import T1Experiment
+from pulsetwin.optimize.t1_run import NETWORK, learn_t1
 from pulsetwin.optimize.t1_run import OUTPUTS as T1_OUTPUTS
-from pulsetwin.optimize.t1_run import learn_t1
 from pulsetwin.progress import Progress, silent
+from pulsetwin.recon.image_network import save_image_network
 from pulsetwin.sim.isochromats import simulate_isochromats
 from pulsetwin.sim.timeline import Timeline
 
@@ -43,8 +44,9 @@ def run_experiment(
 
     The folder holds ``experiment.toml``, ``checkpoint.pt``, ``learnt.npz`` (the timeline's tensors, the learnt values
     as ``value_NAME``, ``image`` and ``target``), ``result.json``, ``state.png``, a film (see `film.save_film`), and
-    ``sequence.seq`` where the scanner can play what was learnt, see `realise_run.realise_values`; of T1 mapping, what
-    `t1_run.learn_t1` says and ``result.json``.
+    ``sequence.seq`` where the scanner can play what was learnt, see `realise_run.realise_values`, and
+    ``network.safetensors`` where a network repairs images; of T1 mapping, what `t1_run.learn_t1` says and
+    ``result.json``.
 
     Parameters
     ----------
@@ -126,20 +128,24 @@ def _picture(
 ) -> Figure:
     with torch.no_grad():
         timeline = problem.timeline(values)
-        _, image = problem.measured(timeline, shown.voxels)
+        _, image = problem.repairing(values).measured(timeline, shown.voxels)
     return state_figure(problem, timeline, image, shown.image, history)
 
 
 def _finish(folder: Path, problem: Problem, shown: Imaged, learnt: Learnt, spent: dict[str, float]) -> dict[str, Any]:
     """Write what was learnt, and return the result."""
     with torch.no_grad():
-        timeline = problem.timeline(learnt.values)
+        timeline, problem = problem.timeline(learnt.values), problem.repairing(learnt.values)
         _, image = problem.measured(timeline, shown.voxels)
         _write_learnt(folder / LEARNT, timeline, learnt, image, shown.image)
         result = _result(problem, shown, learnt, timeline, image, spent)
         result |= _by_isochromats(problem, shown, timeline, image)
     result |= _realised(problem, shown, learnt, folder / SEQUENCE)
-    return _told(folder, result, (_EXPERIMENT, CHECKPOINT, LEARNT, *([SEQUENCE] if "reality" in result else [])))
+    files, network = [SEQUENCE] if "reality" in result else [], problem.learnt_network(learnt.values)
+    if network is not None:
+        save_image_network(folder / NETWORK, network)
+        files.append(NETWORK)
+    return _told(folder, result, (_EXPERIMENT, CHECKPOINT, LEARNT, *files))
 
 
 def _realised(problem: Problem, shown: Imaged, learnt: Learnt, path: Path) -> dict[str, Any]:

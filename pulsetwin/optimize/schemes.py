@@ -61,7 +61,8 @@ class Scheme:
 def gradient_echoes(
     *, matrix: int = 48, fov: float = 0.2, thickness: float = 8e-3, flip_angle: float = math.radians(5),
     tr: float = 20e-3, te: float = 3e-3, dwell: float = 40e-6, trajectory: str = "cartesian",
-    spoiling: float = 2.0, rf_spoiling: float = math.radians(84), largest_moment: float = math.inf,
+    spoiling: float = 2.0, rf_spoiling: float = math.radians(84), readouts: int | None = None,
+    largest_moment: float = math.inf,
 ) -> Scheme:  # fmt: skip
     """Return a gradient-echo sequence from equilibrium: a readout of `matrix` samples after each pulse.
 
@@ -86,29 +87,39 @@ def gradient_echoes(
         Cycles across a voxel that the gradients leave along the readout after each repetition.
     rf_spoiling
         Increment of the phase's increment [rad].
+    readouts
+        How many of the `matrix` lines, those about the centre of k-space, or of the spokes, evenly spaced, are played;
+        None for all.
     largest_moment
         Bound of all moments [1/m].
 
     Raises
     ------
     ProtocolError
-        If the readout does not fit, or the trajectory is not known.
+        If the readout does not fit, there are more readouts than lines, or the trajectory is not known.
     """
+    count = matrix if readouts is None else readouts
+    if not 1 <= count <= matrix:
+        raise ProtocolError(f"gradient echoes: {count} readouts of {matrix} lines: give 1 to {matrix}")
     before, after = te - (matrix // 2) * dwell, tr - te - (matrix - 1 - matrix // 2) * dwell
     if before <= 0 or after <= 0:
         raise ProtocolError(f"gradient echoes: {matrix} samples of {dwell:g} s do not fit TE {te:g} s, TR {tr:g} s")
     centre, readout = _lines(matrix, fov, trajectory)
-    number = torch.arange(matrix, dtype=torch.float64)
+    played = (
+        torch.arange(count) * matrix // count if trajectory == "radial" else torch.arange(count) + (matrix - count) // 2
+    )
+    centre, readout = centre[played], readout[played]
+    number = torch.arange(count, dtype=torch.float64)
     direction = readout / readout.norm(dim=1, keepdim=True)
     values = {
-        "flip_angle": torch.full((matrix,), flip_angle, dtype=torch.float64),
+        "flip_angle": torch.full((count,), flip_angle, dtype=torch.float64),
         "phase": torch.remainder(rf_spoiling * number * (number + 1) / 2, 2 * math.pi), "centre": centre,
-        "readout": readout, "bend": torch.zeros(matrix, _BENDS, 2, dtype=torch.float64),
+        "readout": readout, "bend": torch.zeros(count, _BENDS, 2, dtype=torch.float64),
         "spoil": spoiling * matrix / fov * direction - centre - readout * ((matrix - 1 - matrix // 2) / matrix),
     }  # fmt: skip
-    lengths = torch.tensor([before] + [dwell] * (matrix - 1) + [after], dtype=torch.float64).repeat(matrix)
-    sampled = torch.tensor(([True] * matrix + [False]) * matrix)
-    empty = Timeline.zeros(lengths, torch.full((matrix,), matrix + 1), sampled)
+    lengths = torch.tensor([before] + [dwell] * (matrix - 1) + [after], dtype=torch.float64).repeat(count)
+    sampled = torch.tensor(([True] * matrix + [False]) * count)
+    empty = Timeline.zeros(lengths, torch.full((count,), matrix + 1), sampled)
     place = torch.linspace(0, math.pi, matrix, dtype=torch.float64)
     modes = torch.sin(torch.arange(1, _BENDS + 1)[:, None] * place).diff(dim=1)
 
@@ -127,7 +138,7 @@ def gradient_echoes(
     bounds = {"flip_angle": Bounds(scale=0.05, unit=0.05), "phase": Bounds(unit=math.pi)}
     bounds |= dict.fromkeys(("centre", "readout", "bend"), moments)
     bounds["spoil"] = replace(moments, scale=width, unit=10 * width)  # less than a turn across a voxel spoils nothing
-    refocusing = torch.zeros(matrix, dtype=torch.bool)
+    refocusing = torch.zeros(count, dtype=torch.bool)
     return Scheme(values, bounds, build, refocusing, (matrix, matrix), (fov, fov, thickness))
 
 

@@ -13,6 +13,7 @@ from pulsetwin.operators.fft import ifft
 from pulsetwin.optimize.inversion_recovery import inversion_recovery
 from pulsetwin.optimize.joint import Turn
 from pulsetwin.optimize.loop import Loss, LossFunction
+from pulsetwin.optimize.network_weights import PREFIX, weight_parameters, weights_of
 from pulsetwin.optimize.parameters import Parameter
 from pulsetwin.optimize.penalties import duration
 from pulsetwin.optimize.schemes import Scheme, centric_lines
@@ -26,8 +27,6 @@ from pulsetwin.sim.phantom_rectangle import T1_RANGE, random_rectangle
 from pulsetwin.sim.phantom_tissue import Tissue, brain_tissues
 from pulsetwin.sim.signal_models.inversion_recovery import signals
 
-_WEIGHTS = "network."  # before the names of weights among the parameters
-_WEIGHT = 0.01  # what a step changes them by
 _DECAY = 0.03  # of rates, within a turn
 _VOXELS = 1024  # of a step without images
 
@@ -60,7 +59,7 @@ class T1Problem:
     def turns(self) -> list[Turn]:
         """Sequence and network together by voxels, then the network by images, then both in turns by images."""
         own, free = self.experiment.turns, self.experiment.learn.free
-        weights = tuple(name for name in self.parameters if name.startswith(_WEIGHTS))
+        weights = tuple(name for name in self.parameters if name.startswith(PREFIX))
         turns = [Turn((*free, *weights), own.voxels, own.rate, _DECAY), Turn(weights, own.images, own.rate, _DECAY)]
         for _ in range(own.rounds):
             turns.append(Turn(free, own.sequence_steps, own.rate / 10))
@@ -164,7 +163,7 @@ def t1_problem_of(experiment: T1Experiment) -> T1Problem:
     bounds = {name: scheme.bounds[name] for name in experiment.learn.free}
     parameters = {
         name: Parameter(scheme.values[name], own.low, own.high, own.scale) for name, own in bounds.items()
-    } | {_WEIGHTS + name: Parameter(value, scale=_WEIGHT) for name, value in network.weights.items()}
+    } | weight_parameters(network)
     signal = tissue_signal(math.radians(experiment.sequence.flip_angle), experiment.sequence.te)
     return T1Problem(experiment, scheme, network, parameters, signal / experiment.examples.snr)
 
@@ -177,11 +176,6 @@ def tissue_signal(flip_angle: float, te: float) -> float:
 
     tissues = brain_tissues(3.0)
     return math.sin(flip_angle) * (signal(tissues["grey"]) + signal(tissues["white"])) / 2
-
-
-def weights_of(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights among parameters, float32 by their names in the network."""
-    return {name.removeprefix(_WEIGHTS): one.float() for name, one in values.items() if name.startswith(_WEIGHTS)}
 
 
 def complex_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

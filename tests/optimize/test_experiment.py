@@ -173,7 +173,7 @@ def test_constraints_are_relative_to_the_limits():
 def test_sparse_phantoms_are_tested_on_the_phantom_that_is_named():
     tables = {"phantom": {"name": "sparse", "test": "brain", "samples": 2}}
     problem = problem_of(experiment_from(changed(**tables), "file"))
-    assert problem.still is None
+    assert problem.still == ()
     assert torch.equal(problem.shown().image, problem.imaged("brain").image)
     values = dict(problem.scheme.values)
     halved = values | {"flip_angle": values["flip_angle"] / 2}

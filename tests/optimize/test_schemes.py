@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from pulsetwin.errors import ProtocolError, ShapeError
-from pulsetwin.optimize.reconstruct import encoding, reconstruct, sampled_kspace
+from pulsetwin.optimize.reconstruct import sampled_kspace
 from pulsetwin.optimize.schemes import gradient_echoes, spin_echoes
 from pulsetwin.optimize.steady import mean_magnetisation, steady_signal
+from pulsetwin.recon.direct_images import direct_image, encoding
 from pulsetwin.sim.isochromats import simulate_isochromats
 from pulsetwin.sim.pdg import simulate_graphs
 from pulsetwin.sim.phantoms import shepp_logan
@@ -23,7 +24,7 @@ def magnetisation(scheme, phantom):
     """Image of the central line's magnetisation by a full Cartesian scan."""
     timeline = scheme.timeline()
     signal = simulate_graphs(timeline, phantom.voxels()).signal[0]
-    return reconstruct(signal, encoding(sampled_kspace(timeline, scheme.refocusing), scheme.fov, scheme.matrix))
+    return direct_image(signal, encoding(sampled_kspace(timeline, scheme.refocusing), scheme.fov, scheme.matrix))
 
 
 def test_zeros_do_nothing():
@@ -104,15 +105,15 @@ def test_reconstructions_against_dense_matrices():
     signal = torch.randn(90, generator=generator, dtype=torch.complex128)
     scaled = signal.numpy() / math.sqrt(42)
     adjoint = matrix.conj().T @ scaled
-    assert np.allclose(reconstruct(signal, transform).numpy().ravel(), adjoint, atol=1e-9)
+    assert np.allclose(direct_image(signal, transform).numpy().ravel(), adjoint, atol=1e-9)
     best = np.linalg.lstsq(matrix, scaled, rcond=None)[0]
-    found = reconstruct(signal, transform, "cg", 200).numpy().ravel()
+    found = direct_image(signal, transform, "cg", 200).numpy().ravel()
     assert np.linalg.norm(found - best) < 1e-3 * np.linalg.norm(best)
     step = 1 / (1.02 * np.linalg.eigvalsh(matrix.conj().T @ matrix).max())
     image = np.zeros(42, complex)
     for _ in range(5):
         image = image - step * matrix.conj().T @ (matrix @ image - scaled)
-    assert np.allclose(reconstruct(signal, transform, "gradient", 5).numpy().ravel(), image, rtol=0.02, atol=1e-3)
+    assert np.allclose(direct_image(signal, transform, "gradient", 5).numpy().ravel(), image, rtol=0.02, atol=1e-3)
 
 
 def test_what_does_not_fit_is_refused():
@@ -123,7 +124,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ProtocolError, match="order"):
         spin_echoes(order="random")
     with pytest.raises(ShapeError):
-        reconstruct(torch.zeros(3), encoding(torch.zeros(4, 3), (1.0, 1.0, 1.0), (2, 2)))
+        direct_image(torch.zeros(3), encoding(torch.zeros(4, 3), (1.0, 1.0, 1.0), (2, 2)))
 
 
 def test_a_steady_signal_is_that_of_pulses_too_weak_to_saturate():

@@ -1,0 +1,140 @@
+"""A network that repairs images of the sequence it learnt with, whatever their scale and common phase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pulsetwin.errors import MismatchError
+from pulsetwin.progress import Progress, silent
+from pulsetwin.rawdata import RawData, Readouts
+from pulsetwin.recon.combine import adaptive
+from pulsetwin.recon.direct_images import direct_image, encoding
+from pulsetwin.recon.image_network import Architecture, ImageNetwork, new_image_network
+from pulsetwin.recon.layout import contrasts_of
+from pulsetwin.recon.quality import image_figures
+from pulsetwin.recon.reconstruct import imaging_readouts
+from pulsetwin.recon.walsh import walsh
+from pulsetwin.volume import Images, affine_ras
+
+PURPOSE = "repair of images"
+_NEAR = 0.1  # of a cell of k-space, within which the middles of readouts are where they were learnt
+
+
+def new_repair_network(*, width: int = 32, layers: int = 3, kernel: int = 3, seed: int = 0) -> ImageNetwork:
+    """Return a network that leaves images as they are until it learns; see `image_network.Architecture`."""
+    network = new_image_network(Architecture(2, 2, width, layers, kernel), {"what": PURPOSE}, seed=seed)
+    for value in list(network.module.parameters())[-2:]:
+        torch.nn.init.zeros_(value)
+    return network
+
+
+def purpose_of(
+    kspace: Tensor, fov: tuple[float, float, float], matrix: tuple[int, int], method: str, iterations: int
+) -> dict[str, Any]:
+    """Return what a network is for that learnt with a sequence: all that its images are made by.
+
+    Parameters
+    ----------
+    kspace
+        Position of each sample [1/m], ``[readout, sample, 3]``.
+    fov
+        Field of view along x, y, z [m].
+    matrix
+        Voxels along y, x.
+    method, iterations
+        Of `direct_image`.
+    """
+    samples = kspace.shape[1]
+    return {
+        "what": PURPOSE, "middles": kspace[:, samples // 2, :2].tolist(), "samples": samples, "fov": list(fov),
+        "matrix": list(matrix), "method": method, "iterations": iterations,
+    }  # fmt: skip
+
+
+def repaired(network: ImageNetwork, image: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
+    """Return a repaired image, differentiable in it and in the weights, ``x + a f(x / a)``.
+
+    The factor ``a``, of the image's root mean square and mean phase (weighted by magnitude), makes a change of scale or
+    of phase one of the result.
+
+    Parameters
+    ----------
+    network
+        Of `new_repair_network`.
+    image
+        Complex ``[y, x]``.
+    weights
+        By name, instead of the network's own; the network computes in their precision.
+    """
+    precision = next(iter((network.weights if weights is None else weights).values())).dtype
+    magnitude = image.abs()
+    size = (magnitude.square().mean() + torch.finfo(magnitude.dtype).tiny).sqrt()  # an empty image stays empty
+    unit = torch.polar(size, torch.angle((image * magnitude).sum()))
+    channels = torch.view_as_real(image / unit).movedim(-1, 0)[None].to(precision)
+    change = network(channels, weights)[0].movedim(0, -1).to(image.real.dtype)
+    return image + unit * torch.view_as_complex(change.contiguous())
+
+
+def reconstruct_repaired(raw: RawData, network: ImageNetwork, *, progress: Progress = silent) -> Images:
+    """Return images of a learnt sequence as it learnt to make them: coil by coil, combined, repaired by its network.
+
+    Parameters
+    ----------
+    raw
+        The scan, with a trajectory.
+    network
+        That learnt with its sequence.
+    progress
+        Called after each slice of each contrast.
+
+    Raises
+    ------
+    MismatchError
+        If the network is for something else than images, or learnt with another sequence.
+    """
+    if network.purpose.get("what") != PURPOSE:
+        raise MismatchError(f"the network is for {network.purpose.get('what')}, not {PURPOSE}: give one that is")
+    readouts, left_out = imaging_readouts(raw)
+    contrasts, contrast = contrasts_of(readouts)
+    place = readouts.label("SLC")
+    slices = int(place.max(initial=0)) + 1
+    ny, nx = network.purpose["matrix"]
+    values = np.zeros((len(contrasts), slices, ny, nx), np.complex64)
+    for number in range(len(contrasts)):
+        for index in range(slices):
+            member = readouts.select((contrast == number) & (place == index))
+            with torch.no_grad():
+                values[number, index] = _image(member, network).numpy()
+            progress(number * slices + index + 1, len(contrasts) * slices, "reconstructing")
+    affine = affine_ras(raw.geometry, (nx, ny, slices))
+    quality = image_figures(np.abs(values[0]), None)
+    return Images(values, affine, contrasts, None, quality, (*raw.warnings, *left_out))
+
+
+def _image(readouts: Readouts, network: ImageNetwork) -> Tensor:
+    """Return the image ``[y, x]`` of the readouts of one slice."""
+    about = network.purpose
+    kspace = torch.from_numpy(readouts.trajectory.positions())  # type: ignore[union-attr]
+    _check_sequence(kspace, about)
+    transform = encoding(kspace.reshape(-1, 3), tuple(about["fov"]), tuple(about["matrix"]))
+    signals = torch.from_numpy(np.asarray(readouts.samples[:])).movedim(1, 0).flatten(1)
+    images = torch.stack([direct_image(one, transform, about["method"], about["iterations"]) for one in signals])
+    combined = images[0] if len(images) == 1 else adaptive(images[:, None], walsh(images[:, None]))[0]
+    return repaired(network, combined)
+
+
+def _check_sequence(kspace: Tensor, about: Mapping[str, Any]) -> None:
+    """Check that readouts ``[readout, sample, 3]`` [1/m] are those that a network learnt with."""
+    middles = torch.tensor(about["middles"], dtype=torch.float64)
+    if kspace.shape[:2] != (len(middles), about["samples"]):
+        raise MismatchError(f"the network learnt with {len(middles)} readouts of {about['samples']} samples, but there "
+                            f"are {len(kspace)} of {kspace.shape[1]}: give the network of this sequence")  # fmt: skip
+    apart = (kspace[:, about["samples"] // 2, :2] - middles).abs() * torch.tensor(about["fov"][:2])
+    if float(apart.max()) > _NEAR:
+        raise MismatchError(f"the network learnt with readouts up to {float(apart.max()):.2g} cells of k-space from "
+                            "those of the .seq: give the network of this sequence")  # fmt: skip

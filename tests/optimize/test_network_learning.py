@@ -1,0 +1,158 @@
+"""A network that repairs images learns together with their sequence, is kept, and reads the raw data of the `.seq`."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from pulsetwin.cli import main
+from pulsetwin.errors import ProtocolError
+from pulsetwin.optimize.experiment import experiment_from, read_experiment
+from pulsetwin.optimize.network_weights import PREFIX
+from pulsetwin.optimize.problem import problem_of
+from pulsetwin.recon.image_network import load_image_network
+from pulsetwin.recon.image_repair import repaired
+
+SMALL = """
+title = "small"
+[sequence]
+kind = "gradient_echoes"
+matrix = 8
+readouts = 4
+[phantom]
+name = "sparse"
+test = "shepp-logan"
+[learn]
+free = ["flip_angle", "centre"]
+[target]
+method = "cg"
+iterations = 5
+[network]
+width = 4
+layers = 1
+[loop]
+steps = 12
+every = 4
+pictures = 100
+states = 50
+"""
+
+
+def changed(**tables):
+    base = {
+        "sequence": {"kind": "gradient_echoes", "matrix": 8, "readouts": 4}, "phantom": {"name": "shepp-logan"},
+        "learn": {"free": ["flip_angle", "centre"]}, "network": {"width": 4, "layers": 2},
+    }  # fmt: skip
+    return {name: base.get(name, {}) | tables.get(name, {}) for name in {**base, **tables}}
+
+
+def started(problem, seed=1):
+    """Return the values that a problem starts with, its network's last layer disturbed, as leaves."""
+    generator = torch.Generator().manual_seed(seed)
+    values = {name: parameter.start.clone() for name, parameter in problem.parameters.items()}
+    for name in list(values)[-2:]:
+        values[name] += 0.1 * torch.randn(values[name].shape, generator=generator, dtype=torch.float64)
+    return {name: value.requires_grad_() for name, value in values.items()}
+
+
+@pytest.fixture
+def small(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("tables", "told"),
+    [
+        ({"network": {"kernel": 4}}, r"file: \[network\] kernel = 4: give an odd number"),
+        ({"network": {"depth": 4}}, r"file: \[network\]: no setting 'depth'"),
+        ({"sequence": {"readouts": 9}}, r"file: \[sequence\]: gradient echoes: 9 readouts of 8 lines"),
+        ({"loss": {"kspace": 1.0}}, r"file: \[loss\] kspace .* leave readouts out"),
+        ({"phantom": {"name": []}}, r"file: \[phantom\] name is empty"),
+        ({"phantom": {"name": ["brian"]}}, r"file: \[phantom\]: name = 'brian'"),
+    ],
+)
+def test_what_is_wrong_is_named(tables, told):
+    with pytest.raises(ProtocolError, match=told):
+        experiment_from(changed(**tables), "file")
+
+
+def test_a_network_may_learn_alone_and_a_sequence_may_not_stay_as_it_is():
+    problem = problem_of(experiment_from(changed(learn={"free": []}), "file"))
+    assert all(name.startswith(PREFIX) for name in problem.parameters)
+    tables = changed(learn={"free": []})
+    del tables["network"]
+    with pytest.raises(ProtocolError, match="free is empty"):
+        experiment_from(tables, "file")
+
+
+def test_the_target_has_all_readouts_and_those_played_are_about_the_centre():
+    problem = problem_of(experiment_from(changed(), "file"))
+    assert len(problem.target.values["flip_angle"]) == 8
+    assert torch.equal(problem.scheme.values["centre"], problem.target.values["centre"][2:6])
+    assert float(problem.relative_sar(problem.scheme.timeline())) == pytest.approx(0.5)
+    tables = changed(sequence={"trajectory": "radial"})
+    radial = problem_of(experiment_from(tables, "file"))
+    assert torch.equal(radial.scheme.values["readout"], radial.target.values["readout"][::2])
+
+
+def test_phantoms_of_a_step_are_averaged():
+    together = problem_of(experiment_from(changed(phantom={"name": ["brain", "shepp-logan"]}), "file"))
+    apart = [problem_of(experiment_from(changed(phantom={"name": name}), "file")) for name in ("brain", "shepp-logan")]
+    values = started(together)
+    one, *others = (
+        float(each.loss(values, 0, torch.Generator()).terms["image"].detach()) for each in (together, *apart)
+    )
+    assert one == pytest.approx(sum(others) / 2)
+    both = problem_of(experiment_from(changed(phantom={"name": ["brain", "sparse"], "samples": 2}), "file"))
+    found = [float(both.loss(values, 0, torch.Generator().manual_seed(n)).total.detach()) for n in (1, 1, 2)]
+    assert found[0] == found[1] != found[2]
+
+
+def test_gradients_through_network_and_simulation_are_those_of_differences():
+    problem = problem_of(experiment_from(changed(), "file"))
+    values = started(problem)
+    generator = torch.Generator().manual_seed(2)
+    problem.loss(values, 0, generator).total.backward()
+    for name, value in values.items():
+        way = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+        of_network = name.startswith(PREFIX)  # computed in double precision; its rectifiers ask for small steps
+        step = 1e-6 if of_network else 1e-3 * float(value.detach().abs().mean())
+        ends = [values | {name: value.detach() + sign * step * way} for sign in (1, -1)]
+        with torch.no_grad():
+            high, low = (problem.loss(end, 0, generator).total for end in ends)
+        expected = float((high - low) / (2 * step))
+        assert float((value.grad * way).sum()) == pytest.approx(
+            expected, rel=1e-4 if of_network else 0.02, abs=1e-8 if of_network else 2e-4
+        ), name
+
+
+def test_turns_are_of_sequence_and_network():
+    problem = problem_of(experiment_from(changed(network={"width": 4, "layers": 1, "turns": 3}), "file"))
+    for step, of_network in ((0, False), (2, False), (3, True), (6, False)):
+        values = started(problem)
+        problem.loss(values, step, torch.Generator()).total.backward()
+        learning = {name for name, value in values.items() if value.grad is not None}
+        assert learning == {name for name in values if name.startswith(PREFIX) == of_network}
+
+
+def test_raw_data_of_the_learnt_sequence_become_the_learnt_image(small, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["optimize", str(small), "-o", str(run)]) == 0
+    result = json.loads((run / "result.json").read_text())
+    assert "network.safetensors" in result["hashes"]
+    problem, learnt = problem_of(read_experiment(small)), np.load(run / "learnt.npz")
+    network = load_image_network(run / "network.safetensors")
+    values = {name: torch.from_numpy(learnt[f"value_{name}"]) for name in problem.parameters}
+    for name, value in network.weights.items():
+        assert torch.equal(value, values[PREFIX + name].float())
+    timeline, shown = problem.timeline(values), problem.shown()
+    with torch.no_grad():
+        _, plain = problem.measured(timeline, shown.voxels)
+        image = repaired(network, plain)
+    np.testing.assert_allclose(image.numpy(), learnt["image"], atol=1e-5 * np.abs(learnt["image"]).max())
+    assert float((image - plain).norm() / plain.norm()) > 0.01

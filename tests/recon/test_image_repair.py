@@ -1,0 +1,120 @@
+"""Repaired images: equal whatever scale and phase, and only for scans of the sequence that the network learnt with."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pulsetwin.errors import MismatchError
+from pulsetwin.rawdata import Geometry, RawData, Readouts, Trajectory
+from pulsetwin.recon.image_network import load_image_network, save_image_network
+from pulsetwin.recon.image_repair import new_repair_network, purpose_of, reconstruct_repaired, repaired
+
+FOV = (0.2, 0.2, 5e-3)
+
+
+def drawn(*shape, seed=0, dtype=torch.complex128):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def lines(count=6, samples=8):
+    """Return k of lines of a Cartesian scan [1/m], ``[readout, sample, 3]``."""
+    k = torch.zeros(count, samples, 3, dtype=torch.float64)
+    k[..., 0] = torch.arange(samples) - samples // 2
+    k[..., 1] = (torch.arange(count) - count // 2)[:, None]
+    return k / 0.2
+
+
+def active(seed=0, **about):
+    """Return a network that changes images, for a scan of `lines`, and its purpose."""
+    network = new_repair_network(width=4, layers=2, seed=seed)
+    weights = {name: value + 0.1 * drawn(*value.shape, dtype=torch.float32) for name, value in network.weights.items()}
+    other = network.with_weights(weights)
+    other.purpose.update(purpose_of(lines(), FOV, (8, 8), "adjoint", 1) | about)
+    return other
+
+
+def scan(image, k, coils=None):
+    """Return raw data of an image ``[y, x]`` by a direct sum, as many coils as there are sensitivities."""
+    place = (torch.arange(8, dtype=torch.float64) - 4) / 8 * 0.2
+    y, x = torch.meshgrid(place, place, indexing="ij")
+    waves = torch.exp(-2j * torch.pi * (k[..., 0, None, None] * x + k[..., 1, None, None] * y))
+    maps = torch.ones(1, 8, 8) if coils is None else coils
+    samples = torch.stack([(waves * (one * image)).sum((-2, -1)) for one in maps], 1)
+    count = len(k)
+    readouts = Readouts(
+        samples.to(torch.complex64).numpy(), Trajectory.from_positions(k.numpy()), np.arange(count) * 0.01,
+        np.full(count, 1e-5),
+    )  # fmt: skip
+    geometry = Geometry(fov=FOV, matrix=(0, 0, 1), rotation=np.eye(3), centers=np.zeros((1, 3)))
+    return RawData((readouts,), None, 0.0, geometry)
+
+
+def test_an_untrained_network_leaves_images_as_they_are():
+    image = drawn(5, 7)
+    assert torch.equal(repaired(new_repair_network(), image), image)
+
+
+def test_scale_and_common_phase_of_the_image_are_those_of_the_result():
+    network, image = active(), drawn(9, 8)
+    with torch.no_grad():
+        one, other = repaired(network, image), repaired(network, 3e6j * image)
+    assert float((one - image).norm() / image.norm()) > 0.05
+    assert torch.allclose(other, 3e6j * one, rtol=1e-5)
+
+
+def test_gradients_are_those_of_differences():
+    network, image = active(), drawn(6, 6)
+    inputs = {"image": image} | {name: value.double() for name, value in network.weights.items()}
+    ways = {name: drawn(*value.shape, seed=3, dtype=value.dtype) for name, value in inputs.items()}
+
+    def energy(moved):
+        weights = {name: value for name, value in moved.items() if name != "image"}
+        return (repaired(network, moved["image"], weights) - drawn(6, 6, seed=7)).abs().square().sum()
+
+    leaves = {name: value.requires_grad_() for name, value in inputs.items()}
+    energy(leaves).backward()
+    with torch.no_grad():
+        for name, way in ways.items():
+            high, low = (energy(leaves | {name: leaves[name] + step * way}) for step in (1e-6, -1e-6))
+            slope = float((leaves[name].grad.conj() * way).real.sum())
+            assert slope == pytest.approx(float(high - low) / 2e-6, rel=1e-5), name
+
+
+def test_an_image_of_nothing_stays_nothing():
+    image = torch.zeros(4, 4, dtype=torch.complex128, requires_grad=True)
+    found = repaired(active(), image)
+    found.abs().square().sum().backward()
+    assert float(found.detach().abs().max()) < 1e-150
+    assert bool(image.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("coils", [1, 3])
+def test_scans_are_repaired_slice_by_slice_as_their_images_are(coils, tmp_path):
+    save_image_network(tmp_path / "n.safetensors", active())
+    network = load_image_network(tmp_path / "n.safetensors")
+    image, k = drawn(8, 8) + 2, lines()
+    share = torch.linspace(0.3, 1.0, coils, dtype=torch.float64)
+    maps = (share / share.norm())[:, None, None].expand(coils, 8, 8)  # alike everywhere: they add up to the image
+    found = reconstruct_repaired(scan(image, k, maps), network).values[0, 0]
+    kept = torch.fft.fftshift(torch.fft.fft2(torch.fft.ifftshift(image)))
+    kept[[0, 7]] = 0
+    low = torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(kept)))
+    with torch.no_grad():
+        wanted = repaired(network, low).numpy()
+    phase = np.vdot(found, wanted)  # that of the strongest virtual coil is free
+    np.testing.assert_allclose(found * phase / abs(phase), wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(
+    ("k", "about", "told"),
+    [
+        (lines(7), {}, "learnt with 6 readouts of 8 samples, but there are 7 of 8"),
+        (lines() + 1.0, {}, "0.2 cells of k-space"),
+        (lines(), {"what": "T1"}, "is for T1, not repair of images"),
+    ],
+)
+def test_scans_of_another_sequence_are_refused(k, about, told):
+    with pytest.raises(MismatchError, match=told):
+        reconstruct_repaired(scan(drawn(8, 8), k), active(**about))
