@@ -25,6 +25,7 @@ _TRUST, _STRIDE = 0.1, 0.15  # standard deviation of a step of a logarithm while
 _LAST = 10  # most iterations with the noise that there is
 _NEAR = 0.05  # last changes of logarithms at which the drives follow the fit: a wrong fit drives worse than noise does
 _FOUND = (2e-3, 5e-3)  # last changes of logarithms and, relative, of the image
+_RISE = 1.1  # of chi squared at which an iteration is not believed
 _RIGID = 1e6  # inverse square of the relative change of the image's sum: the projections' scales tell it
 _FLOOR = 0.05  # of the root mean square inversion: a mode may start with as much as that one could
 
@@ -121,6 +122,11 @@ class Fit:
     residuals: list[np.ndarray]
     settled: bool = False
 
+    @property
+    def misfit(self) -> float:
+        """Mean square of the residuals: about 1 where the model explains the data."""
+        return float(np.mean([np.mean(one**2) for one in self.residuals]))
+
 
 def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress, *, rough: bool = True) -> Fit:
     """Return the fit that is best with the noise there is.
@@ -139,30 +145,36 @@ def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress, *, rough: bo
         Whether the image of the guess is none yet, and is looked for with much noise and held parameters first.
     """
     levels = [level for level in (*(_COARSE if rough else ()), *_FINE) if level < ratio]
-    most, near = len(levels) + _LAST, False
+    most, near, best, cut = len(levels) + _LAST, False, None, True
     for count in range(most):
         progress(count, most, "invert")
         level = levels[count] if count < len(levels) else ratio
         last = count >= len(levels)
-        found = _iterate(scan, guess, ratio / level, fits=level not in _COARSE, last=last, follows=near)
+        there = support(guess.image, scan.inside) if last and cut else np.ones(len(guess.image), bool)
+        found = _iterate(scan, guess, ratio / level, there, fits=level not in _COARSE, last=last, follows=near)
+        if best is not None and last and cut and not found.misfit < _RISE * best.misfit:
+            guess, near, cut = best.guess, False, False  # something was cut off: from now on, nothing is
+            continue
         moved = np.linalg.norm(found.guess.image - guess.image) / np.linalg.norm(guess.image)
         guess = found.guess
+        best = found if best is None or found.misfit < _RISE * best.misfit else best
         largest = np.abs(found.step).max()
         if near and largest < _FOUND[0] and moved < _FOUND[1]:
-            found = replace(found, settled=True)
+            best = replace(best, settled=best is found)
             break
         near = last and largest < _NEAR
     progress(most, most, "invert")
-    return found
+    return best
 
 
-def _iterate(scan: Scan, guess: Guess, worse: float, *, fits: bool, last: bool, follows: bool) -> Fit:
-    """Return the next guess, with noise `worse` times what it is; the fit drives from now on if `follows`."""
+def _iterate(
+    scan: Scan, guess: Guess, worse: float, there: np.ndarray, *, fits: bool, last: bool, follows: bool
+) -> Fit:
+    """Return the next guess, of pixels `there`, noise `worse` times what it is; the fit drives then if `follows`."""
     told = [_told_by(scan, guess, j, worse * scan.noise) for j in range(len(scan.data))]
     normal = _gathered(scan, guess, [one for _, _, one in told])
     held = normal.shared + np.diag(scan.known**-2.0 + (0.0 if last else _TRUST**-2.0)) if fits else None
     right = normal.shared_right + (scan.prior - guess.logs) * scan.known**-2.0
-    there = support(guess.image, scan.inside) if last else np.ones(len(guess.image), bool)
     minimum = _image(scan, guess, normal, held, right, there)
     step = np.zeros(3) if held is None else np.linalg.solve(held, right - normal.mixed.T @ minimum.image)
     step = np.clip(step, -_STRIDE, _STRIDE)

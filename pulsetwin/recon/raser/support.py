@@ -6,6 +6,7 @@ import numpy as np
 from scipy.ndimage import binary_dilation, uniform_filter
 
 _LEAST = 0.03  # of the largest pixel, for the mean of a pixel and its eight neighbours
+_SPARED = 0.002  # of the sum of all pixels, at most: the data tell parts that are large and faint, too
 _MARGIN = 2  # pixels
 
 
@@ -23,5 +24,9 @@ def support(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """
     whole = np.zeros(inside.shape)
     whole[inside] = image
-    something = uniform_filter(whole, 3, mode="constant") > _LEAST * image.max()
-    return binary_dilation(something, np.ones((3, 3)), iterations=_MARGIN)[inside]
+    means = uniform_filter(whole, 3, mode="constant")
+    fainter = np.argsort(means, axis=None)
+    spared = fainter[np.cumsum(whole.ravel()[fainter]) <= _SPARED * image.sum()]
+    something = np.ones(inside.size, bool)
+    something[spared] = means.ravel()[spared] > _LEAST * image.max()
+    return binary_dilation(something.reshape(inside.shape), np.ones((3, 3)), iterations=_MARGIN)[inside]

@@ -109,6 +109,18 @@ def test_a_fit_that_is_cut_short_is_not_settled(monkeypatch):
     assert not inverted(scan()).settled
 
 
+def test_a_support_that_cuts_something_off_is_given_up(monkeypatch):
+    """A margin of none about the brighter part of the object leaves most of the other part out."""
+
+    def bright_part(image, inside):
+        return image > 0.7 * image.max()
+
+    monkeypatch.setattr(fit, "support", bright_part)
+    result = inverted(scan())
+    assert result.chi_squared < 1.1
+    assert error(result.image) < 0.004
+
+
 def test_bad_input_is_told():
     signal = scan()
     with pytest.raises(ShapeError, match="one angle each"):

@@ -22,9 +22,18 @@ def test_it_is_the_object_and_a_margin():
 
 
 def test_faint_background_is_left_out_and_the_scale_does_not_matter():
-    faint = image() + 0.02
+    faint = image() + 1e-4
     assert (support(faint.ravel(), EVERYWHERE) == support(image().ravel(), EVERYWHERE)).all()
     assert (support(1e6 * faint.ravel(), EVERYWHERE) == support(faint.ravel(), EVERYWHERE)).all()
+
+
+def test_what_is_faint_but_large_is_kept():
+    """A hundredth of the largest pixel in many pixels is a fiftieth of all that emits."""
+    faint = image()
+    faint[14:20, :6] = 0.02
+    found = support(faint.ravel(), EVERYWHERE).reshape(20, 20)
+    assert found[14:20, :6].all()
+    assert not found[:3].any()
 
 
 def test_what_grows_into_the_margin_moves_it():
