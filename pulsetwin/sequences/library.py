@@ -9,8 +9,8 @@ from pulsetwin.errors import ProtocolError
 from pulsetwin.settings_file import did_you_mean
 
 NAMES = (
-    "afi", "b1_turbo_flash", "bssfp", "cest_mrf", "epi", "flash", "mprage", "multi_echo", "qalas", "radial", "rare",
-    "raser", "saturation_recovery", "spiral", "ute", "wasabi",
+    "afi", "b1_turbo_flash", "bssfp", "cest_mrf", "epi", "flash", "inversion_recovery", "mprage", "multi_echo", "qalas",
+    "radial", "rare", "raser", "saturation_recovery", "spiral", "ute", "wasabi",
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ _FEW: dict[str, dict[str, Any]] = {
     "cest_mrf": {"matrix": (16, 16, 1), "b1": (2e-6, 1e-6), "saturation_time": (0.5,)},
     "epi": {"matrix": (32, 32)},
     "flash": {"matrix": (32, 16, 1), "dummies": 2},
+    "inversion_recovery": {"matrix": (16, 16, 1), "inversion_times": (0.1, 0.8), "recovery_times": (0.3,)},
     "mprage": {"matrix": (32, 8, 8)},
     "multi_echo": {"matrix": (32, 8), "echoes": 4},
     "qalas": {"matrix": (32, 32, 16), "train": 32, "acceleration": 2.0, "calibration": 4, "noise_samples": 512},
