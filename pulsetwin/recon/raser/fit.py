@@ -25,8 +25,10 @@ _TRUST, _STRIDE = 0.1, 0.15  # standard deviation of a step of a logarithm while
 _LAST = 10  # most iterations with the noise that there is
 _NEAR = 0.05  # last changes of logarithms at which the drives follow the fit: a wrong fit drives worse than noise does
 _FOUND = (2e-3, 5e-3)  # last changes of logarithms and, relative, of the image
-_RISE = 1.1  # of chi squared at which an iteration is not believed
+_EXPLAINED = 1.5  # chi squared at which a fit is good enough to judge the next by
+_RISE = 1.1  # of chi squared from then on at which an iteration is not believed
 _RIGID = 1e6  # inverse square of the relative change of the image's sum: the projections' scales tell it
+_CONTRAST = 0.08, 0.008  # mean gradient of an image while there is none yet, and the least that is believed
 _FLOOR = 0.05  # of the root mean square inversion: a mode may start with as much as that one could
 
 
@@ -152,12 +154,13 @@ def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress, *, rough: bo
         last = count >= len(levels)
         there = support(guess.image, scan.inside) if last and cut else np.ones(len(guess.image), bool)
         found = _iterate(scan, guess, ratio / level, there, fits=level not in _COARSE, last=last, follows=near)
-        if best is not None and last and cut and not found.misfit < _RISE * best.misfit:
+        worse = best is not None and best.misfit < _EXPLAINED and not found.misfit < _RISE * best.misfit
+        if worse and last and cut:
             guess, near, cut = best.guess, False, False  # something was cut off: from now on, nothing is
             continue
         moved = np.linalg.norm(found.guess.image - guess.image) / np.linalg.norm(guess.image)
         guess = found.guess
-        best = found if best is None or found.misfit < _RISE * best.misfit else best
+        best = best if worse else found
         largest = np.abs(found.step).max()
         if near and largest < _FOUND[0] and moved < _FOUND[1]:
             best = replace(best, settled=best is found)
@@ -175,7 +178,8 @@ def _iterate(
     normal = _gathered(scan, guess, [one for _, _, one in told])
     held = normal.shared + np.diag(scan.known**-2.0 + (0.0 if last else _TRUST**-2.0)) if fits else None
     right = normal.shared_right + (scan.prior - guess.logs) * scan.known**-2.0
-    minimum = _image(scan, guess, normal, held, right, there)
+    weight = scan.weight / (max(_contrast(scan, guess.image), _CONTRAST[1]) if last else _CONTRAST[0])
+    minimum = _image(guess, normal, held, right, there, csr_array(scan.gradient[:, there]), weight)
     step = np.zeros(3) if held is None else np.linalg.solve(held, right - normal.mixed.T @ minimum.image)
     step = np.clip(step, -_STRIDE, _STRIDE)
     scales, starts, drives, residuals = np.empty(len(told)), [], [], []
@@ -238,17 +242,23 @@ def _root(curvature: np.ndarray, profile: np.ndarray) -> np.ndarray:
     return (vectors[:, seen] * np.sqrt(values[seen])).T
 
 
+def _contrast(scan: Scan, image: np.ndarray) -> float:
+    """Return the mean length of the gradient: the penalty's slope is the weight over it, as it is its logarithm."""
+    return float(np.hypot(*(scan.gradient @ image).reshape(2, -1)).sum()) / len(image)
+
+
 def _image(
-    scan: Scan, guess: Guess, normal: Normal, held: np.ndarray | None, shared_right: np.ndarray, there: np.ndarray
-) -> Minimum:
+    guess: Guess, normal: Normal, held: np.ndarray | None, shared_right: np.ndarray, there: np.ndarray,
+    gradient: csr_array, weight: float,
+) -> Minimum:  # fmt: skip
     """Return the best image of pixels `there`, with the best parameters for whatever it is unless these are held."""
     rigid = _RIGID / guess.image.sum() ** 2  # else scales could do what the image does
     curvature, right = normal.image + rigid, normal.right + rigid * guess.image.sum()
     if held is not None:
         taken = np.linalg.solve(held, np.column_stack([normal.mixed.T, shared_right]))
         curvature, right = curvature - normal.mixed @ taken[:, :-1], right - normal.mixed @ taken[:, -1]
-    curvature, gradient = (curvature + curvature.T)[np.ix_(there, there)] / 2, csr_array(scan.gradient[:, there])
-    found = minimise(curvature, right[there], gradient, guess.image[there], scan.weight)
+    curvature = (curvature + curvature.T)[np.ix_(there, there)] / 2
+    found = minimise(curvature, right[there], gradient, guess.image[there], weight)
     image = np.zeros(len(there))
     image[there] = found.image
     return Minimum(image, found.curvature)

@@ -67,7 +67,7 @@ def invert(
     signal: np.ndarray, dwell: float, angles: np.ndarray, *, matrix: tuple[int, int], pixel_bandwidth: float,
     over_threshold: float = 10.0, parameters: Parameters = _BECKER,
     known: tuple[float, float, float] = KNOWN, start: float = 1e-3, noise: float | None = None,
-    width: float | None = None, per_pixel: int = 4, weight: float = 3.0, inside: np.ndarray | None = None,
+    width: float | None = None, per_pixel: int = 4, weight: float = 0.25, inside: np.ndarray | None = None,
     first: np.ndarray | None = None, progress: Progress = silent,
 ) -> Inversion:  # fmt: skip
     """Return the image and all else that explains RASER projections.
@@ -98,7 +98,7 @@ def invert(
     per_pixel
         Modes in a pixel's width.
     weight
-        Of the total variation, in units of chi squared / 2, for an image whose largest pixel is 1.
+        Of the logarithm of the total variation, in units of chi squared / 2, for each pixel.
     inside
         Pixels that there may be something in, bool ``[y, x]``; all if None.
     first
