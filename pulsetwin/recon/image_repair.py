@@ -12,6 +12,7 @@ from torch import Tensor
 from pulsetwin.errors import MismatchError
 from pulsetwin.progress import Progress, silent
 from pulsetwin.rawdata import RawData, Readouts
+from pulsetwin.recon.channels import channel_matrix
 from pulsetwin.recon.combine import adaptive
 from pulsetwin.recon.direct_images import direct_image, encoding
 from pulsetwin.recon.image_network import Architecture, ImageNetwork, new_image_network
@@ -100,6 +101,7 @@ def reconstruct_repaired(raw: RawData, network: ImageNetwork, *, progress: Progr
     if network.purpose.get("what") != PURPOSE:
         raise MismatchError(f"the network is for {network.purpose.get('what')}, not {PURPOSE}: give one that is")
     readouts, left_out = imaging_readouts(raw)
+    whiten, _ = channel_matrix(raw, readouts, coils=None, coil_bytes=0, memory=raw.coils, dtype=torch.complex128)
     contrasts, contrast = contrasts_of(readouts)
     place = readouts.label("SLC")
     slices = int(place.max(initial=0)) + 1
@@ -109,20 +111,20 @@ def reconstruct_repaired(raw: RawData, network: ImageNetwork, *, progress: Progr
         for index in range(slices):
             member = readouts.select((contrast == number) & (place == index))
             with torch.no_grad():
-                values[number, index] = _image(member, network).numpy()
+                values[number, index] = _image(member, whiten, network).numpy()
             progress(number * slices + index + 1, len(contrasts) * slices, "reconstructing")
     affine = affine_ras(raw.geometry, (nx, ny, slices))
     quality = image_figures(np.abs(values[0]), None)
     return Images(values, affine, contrasts, None, quality, (*raw.warnings, *left_out))
 
 
-def _image(readouts: Readouts, network: ImageNetwork) -> Tensor:
+def _image(readouts: Readouts, whiten: Tensor, network: ImageNetwork) -> Tensor:
     """Return the image ``[y, x]`` of the readouts of one slice."""
     about = network.purpose
     kspace = torch.from_numpy(readouts.trajectory.positions())  # type: ignore[union-attr]
     _check_sequence(kspace, about)
     transform = encoding(kspace.reshape(-1, 3), tuple(about["fov"]), tuple(about["matrix"]))
-    signals = torch.from_numpy(np.asarray(readouts.samples[:])).movedim(1, 0).flatten(1)
+    signals = whiten @ torch.from_numpy(np.asarray(readouts.samples[:])).movedim(1, 0).flatten(1).to(whiten.dtype)
     images = torch.stack([direct_image(one, transform, about["method"], about["iterations"]) for one in signals])
     combined = images[0] if len(images) == 1 else adaptive(images[:, None], walsh(images[:, None]))[0]
     return repaired(network, combined)
