@@ -137,6 +137,8 @@ class Loop:
     seed: int = setting(0, "", "of starts and phantoms", low=0, high=2**31)
     every: int = setting(50, "", "steps between checkpoints", low=1, high=10**6)
     pictures: int = setting(50, "", "steps between pictures of the film", low=1, high=10**6)
+    engine: str = setting("auto", "", "of the simulation", choices=("auto", "graphs", "isochromats"))
+    spins: int = setting(64, "", "isochromats in a voxel", low=1, high=2**16)
     states: int = setting(4096, "", "most states of the graph in a repetition", low=1, high=10**6)
     scanner: str = setting("siemens-prisma", "", "preset whose gradient limits count")
 

@@ -62,3 +62,15 @@ def _largest_lobe(time: float, strongest: float, steepest: float) -> float:
         return 0.0
     lobe = steepest * left**2 / 4 if left < 2 * ramp else strongest * (left - ramp)
     return lobe - strongest * ramp / 2
+
+
+def require_within(name: str, start: torch.Tensor, largest: float | torch.Tensor) -> None:
+    """Raise `ProtocolError` if moments of the target are beyond the largest that are allowed [1/m]."""
+    high = torch.as_tensor(largest, dtype=start.dtype).expand(start.shape)
+    beyond = start.abs() > high
+    if bool(beyond.any()):
+        raise ProtocolError(
+            f"{name}: the target has {float(start.abs()[beyond].max()):.4g} 1/m, and [limits] gradients allows "
+            f'{float(high[beyond].min()):.4g} 1/m: give [learn] start = "zero", longer times or less spoiling in '
+            "[sequence], or leave [limits] gradients out"
+        )

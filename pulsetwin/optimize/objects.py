@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from pulsetwin.optimize.experiment import Object
 from pulsetwin.optimize.schemes import Scheme
-from pulsetwin.sim.phantom import Phantom
+from pulsetwin.sim.phantom import Phantom, Voxels
 from pulsetwin.sim.phantom_tissue import alike, brain_tissues
 from pulsetwin.sim.phantoms import brain, random_sparse, shepp_logan
 
@@ -20,6 +22,12 @@ def phantom_of(name: str, settings: Object, scheme: Scheme, seed: int = 0) -> Ph
     if name == "shepp-logan":
         return shepp_logan(matrix, scheme.fov)
     return random_sparse(matrix, scheme.fov, blocks=settings.blocks, largest=settings.largest, seed=seed)
+
+
+def voxels_of(phantom: Phantom, settings: Object) -> Voxels:
+    """Return the voxels of a phantom, as far off resonance as is asked for."""
+    voxels = phantom.voxels()
+    return replace(voxels, b0=voxels.b0 + settings.b0)
 
 
 def tissue_weights(phantom: Phantom) -> Tensor | None:

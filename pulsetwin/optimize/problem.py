@@ -11,13 +11,14 @@ from torch import Tensor
 
 from pulsetwin.errors import ProtocolError
 from pulsetwin.operators.nufft import Nufft
+from pulsetwin.optimize.engine import Engine, choose_engine
 from pulsetwin.optimize.experiment import SPARSE, Experiment, GradientEchoes, scheme_of
-from pulsetwin.optimize.gradient_bounds import gradient_bounds
+from pulsetwin.optimize.gradient_bounds import gradient_bounds, require_within
 from pulsetwin.optimize.loop import Loss
 from pulsetwin.optimize.losses import contrast_errors, dissimilarity, relative_l1, relative_l2
 from pulsetwin.optimize.nerve_stimulation import nerve_excess, nerve_peak
 from pulsetwin.optimize.network_weights import PREFIX, weight_parameters, weights_of
-from pulsetwin.optimize.objects import phantom_of, tissue_weights
+from pulsetwin.optimize.objects import phantom_of, tissue_weights, voxels_of
 from pulsetwin.optimize.parameters import Parameter
 from pulsetwin.optimize.penalties import flip_power, gradient_excess, roughness, slew_excess, uncovered
 from pulsetwin.optimize.reconstruct import sampled_kspace
@@ -27,7 +28,6 @@ from pulsetwin.recon.direct_images import direct_image, encoding
 from pulsetwin.recon.image_network import ImageNetwork
 from pulsetwin.recon.image_repair import new_repair_network, purpose_of, repaired
 from pulsetwin.scanner import Scanner
-from pulsetwin.sim.pdg import simulate_graphs
 from pulsetwin.sim.phantom import Voxels
 from pulsetwin.sim.timeline import Timeline
 
@@ -60,6 +60,8 @@ class Problem:
         What is learnt: values of the sequence by their names, weights as ``network.NAME``.
     scanner
         Whose limits count.
+    engine
+        What plays the sequences.
     network
         What repairs the images, as it starts, or None.
     weights
@@ -73,6 +75,7 @@ class Problem:
     target: Scheme
     parameters: dict[str, Parameter]
     scanner: Scanner
+    engine: Engine
     network: ImageNetwork | None = None
     weights: Mapping[str, Tensor] | None = None
     still: tuple[Imaged, ...] = ()
@@ -87,8 +90,8 @@ class Problem:
 
     def measured(self, timeline: Timeline, voxels: Voxels) -> tuple[Tensor, Tensor]:
         """Return signal ``[sample]`` and image ``[y, x]`` of a sequence."""
-        result = simulate_graphs(timeline, voxels, max_states=self.experiment.loop.states)
-        return result.signal[0], self.image(timeline, result.signal[0])
+        signal = self.engine.signal(timeline, voxels)[0]
+        return signal, self.image(timeline, signal)
 
     def image(self, timeline: Timeline, signal: Tensor) -> Tensor:
         """Return the image of a signal of a sequence, repaired where there is a network, ``[y, x]``."""
@@ -114,7 +117,7 @@ class Problem:
     def steady(self, timeline: Timeline, voxels: Voxels) -> Tensor:
         """Return the image if the magnetisation were the same in all readouts, ``[y, x]``."""
         kspace = sampled_kspace(timeline, self.scheme.refocusing)
-        mean = mean_magnetisation(timeline, voxels, kspace, self.experiment.loop.states)
+        mean = mean_magnetisation(timeline, voxels, kspace, self.engine.signal)
         return self.image(timeline, steady_signal(mean, voxels, kspace))
 
     def relative_sar(self, timeline: Timeline) -> Tensor:
@@ -205,8 +208,7 @@ class Problem:
     def imaged(self, name: str, seed: int = 0) -> Imaged:
         """Return a phantom by its name, with what it should look like; `seed` is that of sparse ones."""
         phantom = phantom_of(name, self.experiment.phantom, self.scheme, seed)
-        voxels = phantom.voxels()
-        voxels = replace(voxels, b0=voxels.b0 + self.experiment.phantom.b0)
+        voxels = voxels_of(phantom, self.experiment.phantom)
         wanted, timeline = replace(self, scheme=self.target, network=None), self.target.timeline()
         with torch.no_grad():
             signal, image = wanted.measured(timeline, voxels)
@@ -238,11 +240,19 @@ def problem_of(experiment: Experiment) -> Problem:
         shape = {"width": repair.width, "layers": repair.layers, "kernel": repair.kernel}
         network = new_repair_network(**shape, seed=experiment.loop.seed)
         parameters |= weight_parameters(network)
-    bare = Problem(experiment, scheme, target, parameters, scanner, network)
+    bare = Problem(experiment, scheme, target, parameters, scanner, _engine(experiment, scheme, parameters), network)
     still = tuple(bare.imaged(name) for name in experiment.phantom.name if name != SPARSE)
     if experiment.loss.contrast and any(one.tissues is None for one in still):
         raise ProtocolError("contrast: the brain has no voxel of grey matter, white matter or fluid: make it larger")
     return replace(bare, still=still)
+
+
+def _engine(experiment: Experiment, scheme: Scheme, parameters: Mapping[str, Parameter]) -> Engine:
+    """Return what plays the sequences of an experiment, by its first sequence and its first phantom."""
+    loop, settings = experiment.loop, experiment.phantom
+    timeline = scheme.timeline({name: parameters[name].start for name in experiment.learn.free})
+    voxels = voxels_of(phantom_of(settings.name[0], settings, scheme, loop.seed), settings)
+    return choose_engine(loop.engine, timeline, voxels, loop.states, loop.spins)
 
 
 def _require_reachable(experiment: Experiment, scheme: Scheme) -> None:
@@ -274,18 +284,6 @@ def _parameters(experiment: Experiment, scheme: Scheme, scanner: Scanner) -> dic
             start = start + (math.radians(learn.flip_angle) if name == "flip_angle" else 0.0)
             start = start.clamp(*(torch.as_tensor(bound, dtype=torch.float64) for bound in (low, high)))
         elif name in largest:
-            _require_within(name, start, largest[name])
+            require_within(name, start, largest[name])
         parameters[name] = Parameter(start, low, high, bounds.scale)
     return parameters
-
-
-def _require_within(name: str, start: Tensor, largest: float | Tensor) -> None:
-    """Raise if moments of the target are beyond the largest that are allowed [1/m]."""
-    high = torch.as_tensor(largest, dtype=start.dtype).expand(start.shape)
-    beyond = start.abs() > high
-    if bool(beyond.any()):
-        raise ProtocolError(
-            f"{name}: the target has {float(start.abs()[beyond].max()):.4g} 1/m, and [limits] gradients allows "
-            f'{float(high[beyond].min()):.4g} 1/m: give [learn] start = "zero", longer times or less spoiling in '
-            "[sequence], or leave [limits] gradients out"
-        )

@@ -173,7 +173,7 @@ def _result(
     result = {
         "title": experiment.title, "seed": experiment.loop.seed, "steps": learnt.step,
         "image_error": float(relative_l2(image, shown.image).sqrt()), "sar": float(problem.relative_sar(timeline)),
-        "loss": learnt.history[-1]["loss"], **spent,
+        "loss": learnt.history[-1]["loss"], "engine": problem.engine.name, "engine_reason": problem.engine.why, **spent,
     }  # fmt: skip
     if experiment.target.kind == "steady":
         _, before = problem.measured(problem.scheme.timeline(), shown.voxels)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from pulsetwin.sim.pdg import simulate_graphs
 from pulsetwin.sim.phantom import Voxels
 from pulsetwin.sim.timeline import Timeline
 from pulsetwin.sim.voxel_transform import voxel_transform
 
+Play = Callable[[Timeline, Voxels], Tensor]
+"""Returns the signal of a sequence, complex ``[coil, sample]``."""
 
-def mean_magnetisation(timeline: Timeline, voxels: Voxels, kspace: Tensor, max_states: int = 4096) -> Tensor:
+
+def mean_magnetisation(timeline: Timeline, voxels: Voxels, kspace: Tensor, play: Play) -> Tensor:
     """Return the transverse magnetisation of each voxel, mean over the readouts at their samples nearest to k = 0.
 
     Parameters
@@ -24,8 +27,8 @@ def mean_magnetisation(timeline: Timeline, voxels: Voxels, kspace: Tensor, max_s
         The sequence and the object; each voxel is heard by a coil of its own.
     kspace
         Position of each sample [1/m], ``[sample, 3]``.
-    max_states
-        Of the graph.
+    play
+        What simulates.
 
     Returns
     -------
@@ -40,7 +43,7 @@ def mean_magnetisation(timeline: Timeline, voxels: Voxels, kspace: Tensor, max_s
         readout_start=torch.arange(len(centre) + 1), readout_shape=torch.arange(len(centre)),
     )  # fmt: skip
     with torch.no_grad():
-        heard = simulate_graphs(few, alone, max_states=max_states).signal.to(torch.complex128)
+        heard = play(few, alone).to(torch.complex128)
     k = kspace[centre]
     phase = torch.exp(2j * math.pi * (voxels.position @ k.T))
     return (heard * phase / voxel_transform(k, voxels.size, voxels.shape)).mean(1)

@@ -75,10 +75,10 @@ def simulate_isochromats(
     ----------
     Cayley-Klein and Bloch: Pauly et al. 1991, doi:10.1109/42.75611.
     """
-    _check(timeline, voxels, spins)
-    table, field = _voxel_table(voxels)
+    check_isochromats(timeline, voxels, spins)
+    table, field = voxel_table(voxels)
     program = compile_timeline(timeline, voxels, finite_rf=finite_rf, motion=motion)
-    cloud, shift = _points(spins, len(voxels), seed)
+    cloud, shift = spin_points(spins, len(voxels), seed)
     walking = 2 * seed + 1 if bool((voxels.diffusion > 0).any()) else 0
     weights = (voxels.coils.detach() * voxels.proton_density.detach()).to(torch.complex128).numpy()
     size = np.array(voxels.size if voxels.shape == "box" and spins > 1 else (0.0, 0.0, 0.0))
@@ -119,7 +119,8 @@ def two_seed_error(timeline: Timeline, voxels: Voxels, *, seed: int = 0, **optio
     return (one + two) / 2, float(torch.linalg.norm(one - two)) / total if total else 0.0
 
 
-def _check(timeline: Timeline, voxels: Voxels, spins: int) -> None:
+def check_isochromats(timeline: Timeline, voxels: Voxels, spins: int) -> None:
+    """Raise what `simulate_isochromats` says of voxels and shims."""
     if voxels.shape == "sinc":
         raise ProtocolError(
             "isochromats fill boxes or points, not the endless voxels of shape 'sinc': "
@@ -138,7 +139,7 @@ def _check(timeline: Timeline, voxels: Voxels, spins: int) -> None:
         raise ShapeError(f"the shim is {tuple(timeline.shim.shape)}: give [pulse, channel] of {channels} channels")
 
 
-def _voxel_table(voxels: Voxels) -> tuple[np.ndarray, np.ndarray]:
+def voxel_table(voxels: Voxels) -> tuple[np.ndarray, np.ndarray]:
     """Return the kernel's rows ``[voxel, 8]`` and transmit fields ``[voxel, channel, 2]``."""
     columns = (voxels.b0, 1 / voxels.t1, 1 / voxels.t2, 1 / (2 * np.pi * voxels.t2_prime), voxels.diffusion)
     rows = torch.cat((voxels.position, torch.stack(columns, 1)), 1)
@@ -146,8 +147,8 @@ def _voxel_table(voxels: Voxels) -> tuple[np.ndarray, np.ndarray]:
     return rows.detach().double().numpy(), field.numpy()
 
 
-def _points(spins: int, voxels: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return points of the unit cube ``[spin, 4]`` and each voxel's shift of them."""
+def spin_points(spins: int, voxels: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return points of the unit cube ``[spin, 4]`` and each voxel's shift of them, as `place_spins` takes them."""
     if spins == 1:
         return np.full((1, 4), 0.5), np.zeros((voxels, 4))
     rng = np.random.default_rng(seed)
