@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pypulseq as pp
+from torch import Tensor
 
 from pulsetwin.errors import ProtocolError
 from pulsetwin.export.realise_plan import Readout, Repetition, repetitions
@@ -62,12 +63,12 @@ class Realised:
 
 def realise(
     timeline: Timeline, scanner: Scanner, *, fov: tuple[float, float, float], pulse: str = "sinc",
-    pulse_duration: float = 2e-3, time_bandwidth: float = 4.0,
+    pulse_duration: float = 2e-3, time_bandwidth: float = 4.0, refocusing: Tensor | None = None,
 ) -> Realised:  # fmt: skip
     """Return a sequence that plays a timeline of instantaneous pulses.
 
-    Phases of a `.seq` count the other way round and are negated. Pulses beyond 90 degrees are declared refocusings, as
-    readers of older files take them. Samples are even within a readout, and so is their phase.
+    Phases of a `.seq` count the other way round and are negated. Samples are even within a readout, and so is their
+    phase.
 
     Parameters
     ----------
@@ -83,6 +84,9 @@ def realise(
         Of the pulses [s].
     time_bandwidth
         Product of duration and bandwidth.
+    refocusing
+        Which pulses are declared refocusings, bool ``[pulse]``: raw data are sorted by k that they turn. By default
+        those beyond 90 degrees, as readers of files before 1.5 take them.
 
     Raises
     ------
@@ -93,7 +97,9 @@ def realise(
     if pulse not in PULSES:
         raise ProtocolError(f"pulse {pulse!r} is unknown: choose {' or '.join(PULSES)}")
     plan = repetitions(timeline)
-    pulses = _pulses(plan, fov[2], pulse, pulse_duration, time_bandwidth, scanner)
+    turned = [one.flip_angle > _EXCITATION for one in plan] if refocusing is None else refocusing.tolist()
+    uses = [_USES[one] for one in turned]
+    pulses = _pulses(plan, uses, fov[2], pulse, pulse_duration, time_bandwidth, scanner)
     windows = _windows(plan, pulses, scanner)
     gaps = [_Gaps.of(number, plan, pulses, windows, scanner) for number in range(len(plan))]
     spare = _spare(plan, gaps, scanner)
@@ -109,16 +115,16 @@ def realise(
 
 
 def _pulses(
-    plan: list[Repetition], thickness: float, kind: str, duration: float, time_bandwidth: float, scanner: Scanner
-) -> list[SlicePulse]:
+    plan: list[Repetition], uses: list[str], thickness: float, kind: str, duration: float, time_bandwidth: float,
+    scanner: Scanner,
+) -> list[SlicePulse]:  # fmt: skip
     """Return the pulse of each repetition, with its flip angle; its phase is given when it is played."""
     make = partial(slice_pulse if kind == "sinc" else slr_pulse, thickness=thickness, duration=duration,
                    time_bandwidth=time_bandwidth, scanner=scanner)  # fmt: skip
-    strongest = {use: max((one.flip_angle for one in plan if _use(one) == use), default=0.0) for use in _USES}
+    strongest = {name: max(one.flip_angle for one, use in zip(plan, uses, strict=True) if use == name) for name in uses}
     known: dict[tuple[str, float], SlicePulse] = {}
     made = []
-    for one in plan:
-        use = _use(one)
+    for one, use in zip(plan, uses, strict=True):
         angle = max(strongest[use] if kind == "sinc" else one.flip_angle, _NO_PULSE)
         if (use, angle) not in known:
             known[use, angle] = make(flip_angle=angle, use=use)
@@ -127,10 +133,6 @@ def _pulses(
         factor = one.flip_angle / angle
         made.append(SlicePulse((scaled(rf, factor), select, fill), base.centre, base.after, base.duration))
     return made
-
-
-def _use(one: Repetition) -> str:
-    return _USES[one.flip_angle > _EXCITATION]
 
 
 def _windows(plan: list[Repetition], pulses: list[SlicePulse], scanner: Scanner) -> dict[Any, Window]:

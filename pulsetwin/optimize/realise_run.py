@@ -60,7 +60,8 @@ def realise_values(
     require_writable(Path(path), force=force)
     with torch.no_grad():
         timeline = problem.timeline(values)
-    own = realise(timeline, problem.scanner, fov=problem.scheme.fov, pulse=pulse)
+    scheme = problem.scheme
+    own = realise(timeline, problem.scanner, fov=scheme.fov, pulse=pulse, refocusing=scheme.refocusing)
     report = write_seq(
         own.sequence, path, scanner=problem.scanner, version="1.5", force=force, definitions={"Name": "learnt"}
     )

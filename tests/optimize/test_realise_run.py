@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 
+import numpy as np
 import pytest
+import torch
 
 from pulsetwin.cli import main
 from pulsetwin.errors import FileError, OutputExistsError
 from pulsetwin.export.playable import check
 from pulsetwin.optimize.experiment import experiment_from
-from pulsetwin.optimize.realise_run import realise_run
+from pulsetwin.optimize.problem import problem_of
+from pulsetwin.optimize.realise_run import realise_run, realise_values
+from pulsetwin.optimize.reconstruct import sampled_kspace
 from pulsetwin.optimize.run import run_experiment
 from pulsetwin.scanner import Scanner
+from pulsetwin.sim.acquire import acquire
+from pulsetwin.sim.phantoms import shepp_logan
 
 TABLES = {
     "sequence": {"kind": "gradient_echoes", "matrix": 8, "te": 3e-3},
@@ -52,6 +59,18 @@ def test_a_run_from_zero_ends_in_a_sequence(tmp_path):
     told, gap = realise_run(tmp_path / "run", force=True)
     assert told == result["reality"]
     assert float((gap.realised - gap.learnt).norm() / gap.learnt.norm()) == pytest.approx(told["gap"])
+
+
+def test_weak_refocusing_pulses_turn_k_in_raw_data(tmp_path):
+    """All readers of 1.5 are told what a pulse is for: 20 degrees would pass for an excitation."""
+    sequence = {"kind": "spin_echoes", "matrix": 8}
+    tables = {"sequence": sequence, "phantom": {"name": "shepp-logan"}, "learn": {"free": ["refocusing"]}}
+    problem = problem_of(experiment_from(tables, "a"))
+    values = {"refocusing": torch.full((8,), math.radians(20), dtype=torch.float64)}
+    realise_values(problem, values, problem.shown(), tmp_path / "a.seq")
+    raw = acquire(tmp_path / "a.seq", shepp_logan((1, 8, 8)), problem.scanner)
+    wanted = sampled_kspace(problem.timeline(values), problem.scheme.refocusing).reshape(8, 8, 3)[..., :2]
+    np.testing.assert_allclose(raw.groups[0].trajectory.positions()[..., :2], wanted, atol=2e-3)
 
 
 def test_what_cannot_be_played_is_told_and_the_run_ends(tmp_path, capsys):
