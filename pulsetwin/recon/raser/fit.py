@@ -28,6 +28,7 @@ _FOUND = (2e-3, 5e-3)  # last changes of logarithms and, relative, of the image
 _EXPLAINED = 1.5  # chi squared at which a fit is good enough to judge the next by
 _RISE = 1.1  # of chi squared from then on at which an iteration is not believed
 _RIGID = 1e6  # inverse square of the relative change of the image's sum: the projections' scales tell it
+_FREER = 0.1  # of the penalty's weight, where parameters are told: a penalty pulls them towards a blurred image
 _CONTRAST = 0.08, 0.008  # mean gradient of an image while there is none yet, and the least that is believed
 _FLOOR = 0.05  # of the root mean square inversion: a mode may start with as much as that one could
 
@@ -107,7 +108,8 @@ class Fit:
     normal
         Equations it solves, linear about the guess before.
     minimum, there
-        Its image before it was scaled to a largest pixel of 1, and the curvature of the pixels that are `there`.
+        Its image before it was scaled to a largest pixel of 1, and the curvature of the pixels that are `there`, with
+        the parameters held.
     step
         Last changes of the logarithms.
     residuals
@@ -155,7 +157,7 @@ def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress, *, rough: bo
         there = support(guess.image, scan.inside) if last and cut else np.ones(len(guess.image), bool)
         found = _iterate(scan, guess, ratio / level, there, fits=level not in _COARSE, last=last, follows=near)
         worse = best is not None and best.misfit < _EXPLAINED and not found.misfit < _RISE * best.misfit
-        if worse and last and cut:
+        if worse and last and cut and np.abs(best.step).max() < _NEAR:
             guess, near, cut = best.guess, False, False  # something was cut off: from now on, nothing is
             continue
         moved = np.linalg.norm(found.guess.image - guess.image) / np.linalg.norm(guess.image)
@@ -179,9 +181,13 @@ def _iterate(
     held = normal.shared + np.diag(scan.known**-2.0 + (0.0 if last else _TRUST**-2.0)) if fits else None
     right = normal.shared_right + (scan.prior - guess.logs) * scan.known**-2.0
     weight = scan.weight / (max(_contrast(scan, guess.image), _CONTRAST[1]) if last else _CONTRAST[0])
-    minimum = _image(guess, normal, held, right, there, csr_array(scan.gradient[:, there]), weight)
-    step = np.zeros(3) if held is None else np.linalg.solve(held, right - normal.mixed.T @ minimum.image)
-    step = np.clip(step, -_STRIDE, _STRIDE)
+    gradient, step = csr_array(scan.gradient[:, there]), np.zeros(3)
+    if held is not None:
+        taken = np.linalg.solve(held, np.column_stack([normal.mixed.T, right]))
+        curvature, slope = normal.image - normal.mixed @ taken[:, :-1], normal.right - normal.mixed @ taken[:, -1]
+        freer = _image(guess, curvature, slope, there, gradient, _FREER * weight)
+        step = np.clip(taken[:, -1] - taken[:, :-1] @ freer.image, -_STRIDE, _STRIDE)
+    minimum = _image(guess, normal.image, normal.right - normal.mixed @ step, there, gradient, weight)
     scales, starts, drives, residuals = np.empty(len(told)), [], [], []
     for j, (columns, rest, averaged) in enumerate(told):
         shape = scan.places[j] @ minimum.image
@@ -248,17 +254,13 @@ def _contrast(scan: Scan, image: np.ndarray) -> float:
 
 
 def _image(
-    guess: Guess, normal: Normal, held: np.ndarray | None, shared_right: np.ndarray, there: np.ndarray,
-    gradient: csr_array, weight: float,
-) -> Minimum:  # fmt: skip
-    """Return the best image of pixels `there`, with the best parameters for whatever it is unless these are held."""
+    guess: Guess, curvature: np.ndarray, right: np.ndarray, there: np.ndarray, gradient: csr_array, weight: float
+) -> Minimum:
+    """Return the best image of pixels `there`, 0 elsewhere, and the curvature of these."""
     rigid = _RIGID / guess.image.sum() ** 2  # else scales could do what the image does
-    curvature, right = normal.image + rigid, normal.right + rigid * guess.image.sum()
-    if held is not None:
-        taken = np.linalg.solve(held, np.column_stack([normal.mixed.T, shared_right]))
-        curvature, right = curvature - normal.mixed @ taken[:, :-1], right - normal.mixed @ taken[:, -1]
-    curvature = (curvature + curvature.T)[np.ix_(there, there)] / 2
-    found = minimise(curvature, right[there], gradient, guess.image[there], weight)
+    normal, slope = curvature + rigid, right + rigid * guess.image.sum()
+    normal = (normal + normal.T)[np.ix_(there, there)] / 2
+    found = minimise(normal, slope[there], gradient, guess.image[there], weight)
     image = np.zeros(len(there))
     image[there] = found.image
     return Minimum(image, found.curvature)

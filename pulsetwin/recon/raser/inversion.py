@@ -204,9 +204,9 @@ def _told(scan: Scan, found: Fit, inside: np.ndarray) -> Inversion:
     guess, normal, x, step = found.guess, found.normal, found.minimum.image, found.step
     chi_squared = normal.constant + x @ normal.image @ x - 2 * normal.right @ x + step @ normal.shared @ step
     chi_squared += 2 * (x @ normal.mixed - normal.shared_right) @ step
-    covariance = np.linalg.inv(found.minimum.curvature)
-    held = normal.shared + np.diag(scan.known**-2.0)
-    seen = np.linalg.solve(held, normal.mixed[found.there].T)  # changes of the parameters with the image
+    held, mixed = normal.shared + np.diag(scan.known**-2.0), normal.mixed[found.there]
+    seen = np.linalg.solve(held, mixed.T)  # changes of the parameters with the image
+    covariance = np.linalg.inv(found.minimum.curvature - mixed @ seen)
     logs = np.linalg.inv(held) + seen @ covariance @ seen.T
     image, deviation = (np.zeros(inside.shape) for _ in range(2))
     image[inside] = guess.image
