@@ -88,6 +88,11 @@ class Problem:
         """Return the problem whose network has the weights among values; without one, the problem itself."""
         return self if self.network is None else replace(self, weights=weights_of(values, torch.float64))
 
+    @property
+    def of_target(self) -> Problem:
+        """The problem with the sequence of the target, and no network."""
+        return replace(self, scheme=self.target, network=None)
+
     def measured(self, timeline: Timeline, voxels: Voxels) -> tuple[Tensor, Tensor]:
         """Return signal ``[sample]`` and image ``[y, x]`` of a sequence."""
         signal = self.engine.signal(timeline, voxels)[0]
@@ -115,10 +120,10 @@ class Problem:
         return encoding(kspace, self.scheme.fov, self.scheme.matrix)
 
     def steady(self, timeline: Timeline, voxels: Voxels) -> Tensor:
-        """Return the image if the magnetisation were the same in all readouts, ``[y, x]``."""
+        """Return the image before repair if the magnetisation were the same in all readouts, ``[y, x]``."""
         kspace = sampled_kspace(timeline, self.scheme.refocusing)
         mean = mean_magnetisation(timeline, voxels, kspace, self.engine.signal)
-        return self.image(timeline, steady_signal(mean, voxels, kspace))
+        return replace(self, network=None).image(timeline, steady_signal(mean, voxels, kspace))
 
     def relative_sar(self, timeline: Timeline) -> Tensor:
         """Return the sum of squared flip angles over that of the target sequence."""
@@ -209,7 +214,7 @@ class Problem:
         """Return a phantom by its name, with what it should look like; `seed` is that of sparse ones."""
         phantom = phantom_of(name, self.experiment.phantom, self.scheme, seed)
         voxels = voxels_of(phantom, self.experiment.phantom)
-        wanted, timeline = replace(self, scheme=self.target, network=None), self.target.timeline()
+        wanted, timeline = self.of_target, self.target.timeline()
         with torch.no_grad():
             signal, image = wanted.measured(timeline, voxels)
             kind = self.experiment.target.kind

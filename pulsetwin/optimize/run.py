@@ -176,7 +176,7 @@ def _result(
         "loss": learnt.history[-1]["loss"], "engine": problem.engine.name, "engine_reason": problem.engine.why, **spent,
     }  # fmt: skip
     if experiment.target.kind == "steady":
-        _, before = problem.measured(problem.scheme.timeline(), shown.voxels)
+        _, before = problem.of_target.measured(problem.target.timeline(), shown.voxels)
         steady = problem.steady(timeline, shown.voxels)
         result["artefact_energy"] = float(relative_l2(image, steady))
         result["artefact_energy_of_target"] = float(relative_l2(before, shown.image))

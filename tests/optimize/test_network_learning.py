@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -102,6 +103,18 @@ def test_the_target_has_all_readouts_and_those_played_are_about_the_centre():
     tables = changed(sequence={"trajectory": "radial"})
     radial = problem_of(experiment_from(tables, "file"))
     assert torch.equal(radial.scheme.values["readout"], radial.target.values["readout"][::2])
+
+
+def test_a_steady_image_is_not_repaired():
+    tables = {"sequence": {"trajectory": "radial"}, "target": {"kind": "steady"}}
+    problem = problem_of(experiment_from(changed(**tables), "file"))
+    bare = problem_of(replace(experiment_from(changed(**tables), "file"), network=None))
+    repairing, timeline, shown = problem.repairing(started(problem)), problem.timeline({}), problem.shown()
+    with torch.no_grad():
+        assert torch.equal(shown.image, bare.shown().image)
+        assert torch.equal(repairing.steady(timeline, shown.voxels), bare.steady(timeline, shown.voxels))
+        images = [one.measured(timeline, shown.voxels)[1] for one in (repairing, bare)]
+    assert float((images[0] - images[1]).norm() / images[1].norm()) > 0.01
 
 
 def test_phantoms_of_a_step_are_averaged():
