@@ -149,7 +149,7 @@ def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress, *, rough: bo
         Whether the image of the guess is none yet, and is looked for with much noise and held parameters first.
     """
     levels = [level for level in (*(_COARSE if rough else ()), *_FINE) if level < ratio]
-    most, near, best, cut = len(levels) + _LAST, False, None, True
+    most, near, told, best, cut = len(levels) + _LAST, False, False, None, True
     for count in range(most):
         progress(count, most, "invert")
         level = levels[count] if count < len(levels) else ratio
@@ -157,12 +157,13 @@ def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress, *, rough: bo
         there = support(guess.image, scan.inside) if last and cut else np.ones(len(guess.image), bool)
         found = _iterate(scan, guess, ratio / level, there, fits=level not in _COARSE, last=last, follows=near)
         worse = best is not None and best.misfit < _EXPLAINED and not found.misfit < _RISE * best.misfit
-        if worse and last and cut and np.abs(best.step).max() < _NEAR:
-            guess, near, cut = best.guess, False, False  # something was cut off: from now on, nothing is
+        if worse and last and not told:
+            guess, best, near, told, cut = best.guess, found, False, True, False  # from now on, nothing is cut off
             continue
         moved = np.linalg.norm(found.guess.image - guess.image) / np.linalg.norm(guess.image)
         guess = found.guess
-        best = best if worse else found
+        best = best if worse and told else found  # errors are those of the noise that there is
+        told = last
         largest = np.abs(found.step).max()
         if near and largest < _FOUND[0] and moved < _FOUND[1]:
             best = replace(best, settled=best is found)
