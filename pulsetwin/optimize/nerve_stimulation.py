@@ -12,27 +12,37 @@ from pulsetwin.export.nerve_stimulation import CAUTION, nerve_axes
 from pulsetwin.scanner import PROTON, SafeAxis, Scanner
 from pulsetwin.sim.timeline import Timeline
 
-_SHORTEST = 1e-9  # interval that gradients are thought of in [s]
+_SHORTEST, _NOTHING = 1e-9, 1e-9  # time that gradients are thought of in [s]; a moment [1/m]
+_PULSE, _LONGEST_LOBE, _TIME_BANDWIDTH = 2e-3, 2e-3, 4.0  # as of `export.realise` [s]
 
 
-def nerve_excess(timeline: Timeline, scanner: Scanner) -> Tensor:
+def nerve_excess(timeline: Timeline, scanner: Scanner, thickness: float) -> Tensor:
     """Return by how much nerves are stimulated beyond what the safety check warns of, relative, squared, summed.
 
-    Over the ends and middles of all intervals; coefficients, and what is raised, are those of `nerve_peak`.
+    Over the knots of `played_gradients`; coefficients, and what is raised, are those of `nerve_peak`.
     """
-    percent = 100 * stimulation(*played_gradients(timeline), _axes(scanner))
+    percent = 100 * stimulation(*played_gradients(timeline, scanner, thickness), _axes(scanner))
     return (percent / CAUTION - 1).clamp_min(0).square().sum()
 
 
-def nerve_peak(timeline: Timeline, scanner: Scanner) -> Tensor:
+def nerve_peak(timeline: Timeline, scanner: Scanner, thickness: float) -> Tensor:
     """Return the strongest stimulation of nerves [%], by the coefficients that the safety check takes.
+
+    Parameters
+    ----------
+    timeline
+        The sequence.
+    scanner
+        Whose gradients and nerves.
+    thickness
+        Of the slices that its pulses select along z [m].
 
     Raises
     ------
     ProtocolError
         If the scanner has no coefficients, as those for animals.
     """
-    return 100 * stimulation(*played_gradients(timeline), _axes(scanner)).max()
+    return 100 * stimulation(*played_gradients(timeline, scanner, thickness), _axes(scanner)).max()
 
 
 def _axes(scanner: Scanner) -> tuple[SafeAxis, SafeAxis, SafeAxis]:
@@ -42,11 +52,14 @@ def _axes(scanner: Scanner) -> tuple[SafeAxis, SafeAxis, SafeAxis]:
     return axes
 
 
-def played_gradients(timeline: Timeline) -> tuple[Tensor, Tensor]:
-    """Return gradients that play a timeline's moments: straight between the ends and the middles of its intervals.
+def played_gradients(timeline: Timeline, scanner: Scanner, thickness: float) -> tuple[Tensor, Tensor]:
+    """Return gradients that play a timeline's moments as `export.realise` does, with slices along z [m].
 
-    They are 0 at pulses. At the end of an interval between two samples they are the mean of its gradient and the
-    next's, where one of both ends at a sample, the gradient of that one; what the middle is follows from the moment.
+    Between two samples they are straight between the ends and the middle of the interval: at its end the mean of its
+    gradient and the next's, or that of the only one of both that ends at a sample; what the middle is follows from the
+    moment. Elsewhere lobes are played as soon as the slice's gradient or the readout is over, in as much time as there
+    is, but not more than 2 ms, with the ramps of the shortest lobe of the largest moment of all axes; where it needs
+    more than there is, the interval lasts longer.
 
     Returns
     -------
@@ -57,24 +70,56 @@ def played_gradients(timeline: Timeline) -> tuple[Tensor, Tensor]:
     """
     time = timeline.duration.clamp_min(_SHORTEST)
     mean = timeline.moment / time[:, None]
-    end = _ends(timeline, mean)
-    middle = 2 * mean - (end[:-1] + end[1:]) / 2
-    gradient = torch.cat((torch.stack((end[:-1], middle), 1).reshape(-1, 3), end[-1:]))
-    steps = (time / 2).repeat_interleave(2)
-    return torch.cat((steps.new_zeros(1), steps.cumsum(0))), gradient
+    within, ends = _within(timeline), _ends(timeline, mean, _TIME_BANDWIDTH / (_PULSE * thickness))
+    begin, end = ends[:-1], ends[1:]
+    steps, gradient = _lobes(timeline, begin, end, scanner)
+    straight = torch.stack((2 * mean - (begin + end) / 2, end), 1)
+    gradient = torch.cat((torch.where(within[:, None, None], straight, gradient[:, :2]), gradient[:, 2:]), 1)
+    halves = torch.stack((time, time), 1) / 2
+    steps = torch.cat((torch.where(within[:, None], halves, steps[:, :2]), steps[:, 2:]), 1)
+    played = (steps > 0) & (~within[:, None] | (torch.arange(steps.shape[1]) < 2))
+    return torch.cat((time.new_zeros(1), steps[played].cumsum(0))), torch.cat((ends[:1], gradient[played]))
 
 
-def _ends(timeline: Timeline, mean: Tensor) -> Tensor:
-    """Return the gradients at the ends of intervals [Hz/m], ``[interval + 1, 3]``."""
-    within, first = torch.zeros(2, len(mean), dtype=torch.bool)
+def _lobes(timeline: Timeline, begin: Tensor, end: Tensor, scanner: Scanner) -> tuple[Tensor, Tensor]:
+    """Return the steps of intervals with a lobe, ``[interval, 8]``, and the gradients after them, ``[..., 3]``.
+
+    What is left of the pulse, a ramp to 0 from the gradient that the interval begins with, ramp, top and ramp of the
+    lobe, a pause, a ramp to the gradient that the interval ends with, and half of the next pulse.
+    """
+    slew, strongest = scanner.opts.max_slew, scanner.opts.max_grad
+    down, up = ((one.abs() / slew).amax(1) for one in (begin, end))
+    half = torch.zeros(len(down) + 1, dtype=down.dtype)
+    half[timeline.interval_start] = _PULSE / 2
+    moment = timeline.moment - begin * (half[:-1] + down / 2)[:, None] - end * (half[1:] + up / 2)[:, None]
+    largest = moment.abs().amax(1).clamp_min(_NOTHING)
+    ramp = (largest / slew).sqrt().clamp_max(strongest / slew)
+    needed = ramp + largest / (slew * ramp) + _SHORTEST  # of a top, however short
+    free = timeline.duration - down - up - half[:-1] - half[1:]
+    length = torch.maximum(needed, free.clamp_max(_LONGEST_LOBE))
+    rest = (free - length).clamp_min(0)
+    steps = torch.stack((half[:-1], down, ramp, length - 2 * ramp, ramp, rest, up, half[1:]), 1)
+    high, none = moment / (length - ramp)[:, None], torch.zeros_like(moment)
+    return steps, torch.stack((begin, none, high, high, none, none, end, end), 1)
+
+
+def _within(timeline: Timeline) -> Tensor:
+    """Return which intervals are between two samples, bool ``[interval]``."""
+    within = torch.zeros(len(timeline.duration), dtype=torch.bool)
     within[timeline.sample_interval] = True
     within[timeline.sample_interval[timeline.readout_start[:-1]]] = False  # the lobe before the first sample
+    return within
+
+
+def _ends(timeline: Timeline, mean: Tensor, slices: float) -> Tensor:
+    """Return the gradients at the ends of intervals, ``[interval + 1, 3]``, at pulses that of `slices` [Hz/m]."""
+    within, first = _within(timeline), torch.zeros(len(mean), dtype=torch.bool)
     first[timeline.interval_start[:-1]] = True
     before, after = within[:-1].double()[:, None], within[1:].double()[:, None]
     inner = (before * mean[:-1] + after * mean[1:]) / (before + after).clamp_min(1)
-    inner = torch.where(first[1:, None], 0.0, inner)
-    nothing = mean.new_zeros(1, 3)
-    return torch.cat((nothing, inner, nothing))
+    selecting = mean.new_tensor([[0.0, 0.0, slices]])
+    inner = torch.where(first[1:, None], selecting, inner)
+    return torch.cat((selecting, inner, selecting))
 
 
 def stimulation(time: Tensor, gradient: Tensor, axes: Sequence[SafeAxis], gamma: float = PROTON) -> Tensor:

@@ -177,7 +177,7 @@ class Problem:
         if weights.gradients:
             terms["gradients"] = gradient_excess(timeline, self.scanner) + slew_excess(timeline, self.scanner)
         if weights.pns:
-            terms["pns"] = nerve_excess(timeline, self.scanner)
+            terms["pns"] = nerve_excess(timeline, self.scanner, scheme.fov[2])
         return terms
 
     def limited(self, timeline: Timeline) -> dict[str, tuple[Tensor, float]]:
@@ -186,7 +186,7 @@ class Problem:
         if limits.sar is not None:
             found["sar"] = (self.relative_sar(timeline), limits.sar)
         if limits.pns is not None:
-            found["pns"] = (nerve_peak(timeline, self.scanner), limits.pns)
+            found["pns"] = (nerve_peak(timeline, self.scanner, self.scheme.fov[2]), limits.pns)
         return found
 
     def exceeded(self, timeline: Timeline) -> list[str]:

@@ -17,12 +17,12 @@ def problem(free, *, sequence=None, **tables):
 
 def test_limits_that_are_missed_are_named():
     """Of flip angles a tenth above or below sqrt(limit) times the target's, and within 1 %."""
-    asked = problem(["flip_angle", "spoil"], limits={"sar": 0.25, "pns": 1000.0})
+    asked = problem(["flip_angle", "spoil"], limits={"sar": 0.25, "pns": 100.0})
     flip_angle = asked.scheme.values["flip_angle"]
     for share, names in ((0.55, ["sar"]), (0.501, []), (0.45, [])):
         timeline = asked.timeline({"flip_angle": share * flip_angle})
         assert asked.exceeded(timeline) == names
-        assert {name: limit for name, (_, limit) in asked.limited(timeline).items()} == {"sar": 0.25, "pns": 1000.0}
+        assert {name: limit for name, (_, limit) in asked.limited(timeline).items()} == {"sar": 0.25, "pns": 100.0}
     strong = {"spoil": 1e5 * asked.scheme.values["spoil"]}
     assert asked.exceeded(asked.timeline(strong)) == ["sar", "pns"]
     assert problem(["flip_angle"]).exceeded(timeline) == []
