@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import make_interp_spline
@@ -16,6 +17,7 @@ from scipy.sparse import csr_array
 from pulsetwin.progress import Progress
 from pulsetwin.recon.raser.driven import Parameters
 from pulsetwin.recon.raser.linearised import as_complex, linearised
+from pulsetwin.recon.raser.pumping import Pumping, averaged_over, pumping_of
 from pulsetwin.recon.raser.starts import Averaged, average, starts_of
 from pulsetwin.recon.raser.support import support
 from pulsetwin.recon.raser.total_variation import Minimum, minimise
@@ -49,7 +51,8 @@ class Scan:
     inside, gradient
         Pixels that there are, bool ``[y, x]``, and the differences between neighbours of these.
     prior, known
-        Logarithms of the parameters, and standard deviations of what is known of them.
+        Logarithms of the parameters, and standard deviations of what is known of them; the fourth, if there is one,
+        is the decay of the pumping.
     start, weight
         As of `inversion.invert`.
     """
@@ -71,18 +74,27 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """What is fitted: image ``[pixel]``, scales, starts ``[angle][2, mode]``, logarithms of the parameters, drives."""
+    """What is fitted: image ``[pixel]``, scales, starts ``[angle][2, mode]``, logarithms of the parameters, drives.
+
+    Of pumped scans also the pumping of each angle.
+    """
 
     image: np.ndarray
     scales: np.ndarray
     starts: list[np.ndarray]
     logs: np.ndarray
     drives: list[np.ndarray]
+    pumping: list[Pumping] | None = None
 
     @property
     def parameters(self) -> Parameters:
         """T1, T2* and kappa."""
-        return Parameters(*np.exp(self.logs))
+        return Parameters(*np.exp(self.logs[:3]))
+
+    @property
+    def decay(self) -> float | None:
+        """Of the pumping [s], if there is any."""
+        return None if self.pumping is None else float(np.exp(self.logs[3]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,55 +190,72 @@ def _iterate(
 ) -> Fit:
     """Return the next guess, of pixels `there`, noise `worse` times what it is; the fit drives then if `follows`."""
     told = [_told_by(scan, guess, j, worse * scan.noise) for j in range(len(scan.data))]
-    normal = _gathered(scan, guess, [one for _, _, one in told])
+    normal = _gathered(scan, guess, [one.told for one in told])
     held = normal.shared + np.diag(scan.known**-2.0 + (0.0 if last else _TRUST**-2.0)) if fits else None
     right = normal.shared_right + (scan.prior - guess.logs) * scan.known**-2.0
     weight = scan.weight / (max(_contrast(scan, guess.image), _CONTRAST[1]) if last else _CONTRAST[0])
-    gradient, step = csr_array(scan.gradient[:, there]), np.zeros(3)
+    gradient, step = csr_array(scan.gradient[:, there]), np.zeros(len(right))
     if held is not None:
         taken = np.linalg.solve(held, np.column_stack([normal.mixed.T, right]))
         curvature, slope = normal.image - normal.mixed @ taken[:, :-1], normal.right - normal.mixed @ taken[:, -1]
         freer = _image(guess, curvature, slope, there, gradient, _FREER * weight)
         step = np.clip(taken[:, -1] - taken[:, :-1] @ freer.image, -_STRIDE, _STRIDE)
     minimum = _image(guess, normal.image, normal.right - normal.mixed @ step, there, gradient, weight)
-    scales, starts, drives, residuals = np.empty(len(told)), [], [], []
-    for j, (columns, rest, averaged) in enumerate(told):
+    scales, starts, drives, residuals, pumping = np.empty(len(told)), [], [], [], []
+    for j, one in enumerate(told):
         shape = scan.places[j] @ minimum.image
-        scales[j] = _scale(guess, scan.places[j], averaged, shape, step, j)
-        starts.append(starts_of(averaged, np.append(scales[j] * shape, step)))
-        signal = columns @ np.concatenate([scales[j] * shape, starts[j].ravel(), step]) - rest
+        scales[j] = _scale(guess, scan.places[j], one.told, shape, step, j)
+        values = np.append(scales[j] * shape, step)
+        if guess.pumping is not None:
+            pumping.append(pumping_of(one.averaged, scan.of_modes, guess.pumping[j].spreads, values))
+            values = np.insert(values, len(shape), scan.of_modes @ pumping[j].sources)
+        starts.append(starts_of(one.averaged, values))
+        signal = one.columns @ np.insert(values, len(shape), starts[j].ravel()) - one.rest
         residuals.append((scan.data[j] - signal) / scan.noise)
         drives.append(_between(signal) if follows else guess.drives[j])
     top = float(minimum.image.max())
-    after = Guess(minimum.image / top, scales * top, starts, guess.logs + step, drives)
+    after = Guess(minimum.image / top, scales * top, starts, guess.logs + step, drives, pumping or None)
     return Fit(after, normal, minimum, there, step, residuals)
 
 
-def _told_by(scan: Scan, guess: Guess, j: int, noise: float) -> tuple[np.ndarray, np.ndarray, Averaged]:
-    """Return columns and rest of a projection, linear about the guess, and what it tells of inversions."""
+class _Told(NamedTuple):
+    """Columns and rest of a projection, what it tells with its starts averaged over, and with its sources, too."""
+
+    columns: np.ndarray
+    rest: np.ndarray
+    averaged: Averaged
+    told: Averaged
+
+
+def _told_by(scan: Scan, guess: Guess, j: int, noise: float) -> _Told:
+    """Return a projection, linear about the guess, and what it tells of inversions."""
     inversion = guess.scales[j] * (scan.places[j] @ guess.image)
-    begin = np.vstack([inversion, guess.starts[j]])
-    linear = linearised(guess.drives[j], scan.omega, guess.parameters, scan.step, begin)
+    sources = [] if guess.pumping is None else [scan.of_modes @ guess.pumping[j].sources]
+    begin = np.vstack([inversion, guess.starts[j], *sources])
+    linear = linearised(guess.drives[j], scan.omega, guess.parameters, scan.step, begin, guess.decay)
     both = np.column_stack([linear.columns, scan.data[j] + linear.rest])
     strips = guess.scales[j] * (scan.strips[j] @ guess.image)
     floor = _FLOOR * np.sqrt(np.mean(strips**2))
     share = scan.start * math.exp(-scan.prior[2] / 2) * math.sqrt(0.5)  # amplitudes have the receiver's gain
     root = scan.of_modes * (share * np.hypot(strips, floor))
-    return linear.columns, linear.rest, average(both.T @ both, noise, np.linalg.cholesky(root @ root.T))
+    averaged = told = average(both.T @ both, noise, np.linalg.cholesky(root @ root.T))
+    if guess.pumping is not None:
+        told = averaged_over(averaged, scan.of_modes, guess.pumping[j].spreads)
+    return _Told(*linear, averaged, told)
 
 
 def _profile(guess: Guess, places: np.ndarray, averaged: Averaged) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the direction in which a change of a projection's scale goes, its curvature times it, and along it."""
-    along = np.append(places @ guess.image, np.zeros(3))
+    along = np.append(places @ guess.image, np.zeros(len(guess.logs)))
     bent = averaged.curvature @ along
     return along, bent, float(along @ bent)
 
 
 def _gathered(scan: Scan, guess: Guess, told: list[Averaged]) -> Normal:
     """Return the normal equations of all projections, each with the best scale for whatever image is tried."""
-    modes, roots = len(scan.omega), []
-    mixed, right = np.zeros((len(guess.image), 3)), np.zeros(len(guess.image))
-    shared, shared_right, constant = np.zeros((3, 3)), np.zeros(3), 0.0
+    modes, count, roots = len(scan.omega), len(guess.logs), []
+    mixed, right = np.zeros((len(guess.image), count)), np.zeros(len(guess.image))
+    shared, shared_right, constant = np.zeros((count, count)), np.zeros(count), 0.0
     for scale, places, one in zip(guess.scales, scan.places, told, strict=True):
         along, bent, size = _profile(guess, places, one)
         free = float(along @ one.right) / size

@@ -1,7 +1,8 @@
 """The image, the parameters and the starts that explain all RASER projections of a scan: maximum a posteriori.
 
 Unknown are an image that is not negative and has a small total variation, a scale of each projection, T1, T2* and the
-gain, and the amplitudes that each mode of each projection starts with. All of them are fitted together, by Newton's
+gain, and the amplitudes that each mode of each projection starts with; if the sample is pumped as it is measured, also
+where, how strongly, and how that decays. All of them are fitted together, by Newton's
 method on the equations of motion (see `linearised`), first as if the data were much noisier than they are.
 """
 
@@ -22,11 +23,13 @@ from pulsetwin.recon.raser.driven import Parameters
 from pulsetwin.recon.raser.fit import Fit, Guess, Scan, fit
 from pulsetwin.recon.raser.linearised import as_complex, as_rows
 from pulsetwin.recon.raser.nodes import nodes, weights
+from pulsetwin.recon.raser.pumping import WIDE, Pumping
 from pulsetwin.recon.raser.total_variation import differences
 from pulsetwin.sim.raser.projections import strip_frequencies
 
 KNOWN = Parameters(0.2, 0.1, 0.3)
 """Relative standard deviations of what is known of the parameters beforehand, if no others are given."""
+_KNOWN_DECAY = 0.3  # and of the decay of a pumping
 _BECKER = Parameters(5.0, 0.7, 1.0)  # pyrazine at 1.5 T: doi:10.1126/sciadv.abp8483
 
 
@@ -50,6 +53,9 @@ class Inversion:
         Of the data in standard deviations, complex ``[angle, time]``.
     settled
         Whether the fit stood still before its iterations were over.
+    pump_decay, pumped
+        If the sample is pumped: decay and its standard deviation [s], and what is pumped into the modes at first, in
+        units of the threshold a second, ``[angle, mode]``.
     """
 
     image: np.ndarray
@@ -61,6 +67,8 @@ class Inversion:
     chi_squared: float
     residual: np.ndarray
     settled: bool
+    pump_decay: tuple[float, float] | None = None
+    pumped: np.ndarray | None = None
 
 
 def invert(
@@ -68,7 +76,7 @@ def invert(
     over_threshold: float = 10.0, parameters: Parameters = _BECKER,
     known: tuple[float, float, float] = KNOWN, start: float = 1e-3, noise: float | None = None,
     width: float | None = None, per_pixel: int = 4, weight: float = 0.25, inside: np.ndarray | None = None,
-    first: np.ndarray | None = None, progress: Progress = silent,
+    first: np.ndarray | None = None, pump_decay: float | None = None, progress: Progress = silent,
 ) -> Inversion:  # fmt: skip
     """Return the image and all else that explains RASER projections.
 
@@ -104,6 +112,8 @@ def invert(
     first
         An image to begin with, such as that of networks, ``[y, x]``. If None it is flat, and the noise is first taken
         for much larger.
+    pump_decay
+        Decay of a pumping of few modes during the acquisition, about [s]; None if there is no such thing.
     progress
         Called with the iteration and how many there are at most.
 
@@ -118,7 +128,7 @@ def invert(
     ----------
     Equations of motion: Lehmkuhl et al. 2022, doi:10.1126/sciadv.abp8483.
     """
-    _check(signal, angles, over_threshold, parameters, start, weight, pixel_bandwidth, per_pixel)
+    _check(signal, angles, over_threshold, parameters, start, weight, pixel_bandwidth, per_pixel, pump_decay)
     inside = np.ones(matrix, bool) if inside is None else inside
     band = in_band(signal, dwell, 25 + 1.5 * over_threshold if width is None else width, noise)
     scan = Scan(
@@ -127,8 +137,8 @@ def invert(
         step=band.step,
         inside=inside,
         gradient=csr_array(differences(matrix)[:, inside.ravel()]),
-        prior=np.log(parameters),
-        known=np.array(known),
+        prior=np.log([*parameters, *([] if pump_decay is None else [pump_decay])]),
+        known=np.array([*known, *([] if pump_decay is None else [_KNOWN_DECAY])]),
         start=start,
         weight=weight,
         **_places(inside, angles, pixel_bandwidth, per_pixel, band.step * (band.data.shape[1] - 1), parameters.t2),
@@ -136,7 +146,10 @@ def invert(
     image = np.ones(int(inside.sum())) if first is None else _cleaned(first, inside)
     scale = np.full(len(angles), over_threshold / image.sum())
     nothing = [np.zeros((2, len(scan.omega))) for _ in angles]
-    guess = Guess(image, scale, nothing, scan.prior, list(band.drive))
+    modes = scan.of_modes.shape[1]
+    anything = [Pumping(np.zeros(modes), np.full(modes, WIDE * over_threshold)) for _ in angles]
+    pumping = None if pump_decay is None else anything
+    guess = Guess(image, scale, nothing, scan.prior, list(band.drive), pumping)
     ratio = float(np.abs(band.drive).max(1).mean()) / (band.noise * math.sqrt(band.step / dwell))
     try:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what is no number is told below
@@ -149,13 +162,14 @@ def invert(
 
 def _check(
     signal: np.ndarray, angles: np.ndarray, over_threshold: float, parameters: Parameters, start: float, weight: float,
-    pixel_bandwidth: float, per_pixel: int,
+    pixel_bandwidth: float, per_pixel: int, pump_decay: float | None,
 ) -> None:  # fmt: skip
     if signal.ndim != 2 or angles.ndim != 1 or len(signal) != len(angles):
         raise ShapeError(f"signals are {signal.shape}, angles {angles.shape}: give [angle, sample] and one angle each")
     settings = {
         "T1": parameters[0], "T2*": parameters[1], "kappa": parameters[2], "start": start, "weight": weight,
         "over_threshold": over_threshold, "pixel_bandwidth": pixel_bandwidth, "per_pixel": per_pixel,
+        "pump_decay": 1.0 if pump_decay is None else pump_decay,
     }  # fmt: skip
     for name, value in settings.items():
         if not 0 < value < math.inf:
@@ -208,12 +222,14 @@ def _told(scan: Scan, found: Fit, inside: np.ndarray) -> Inversion:
     seen = np.linalg.solve(held, mixed.T)  # changes of the parameters with the image
     covariance = np.linalg.inv(found.minimum.curvature - mixed @ seen)
     logs = np.linalg.inv(held) + seen @ covariance @ seen.T
+    errors = np.sqrt(np.diag(logs)) * np.exp(guess.logs)
     image, deviation = (np.zeros(inside.shape) for _ in range(2))
     image[inside] = guess.image
     deviation[tuple(one[found.there] for one in np.nonzero(inside))] = np.sqrt(np.diag(covariance)) / x.max()
     return Inversion(
         image, deviation, np.stack([s * (a @ guess.image) for s, a in zip(guess.scales, scan.strips, strict=True)]),
-        guess.scales, guess.parameters, Parameters(*(np.sqrt(np.diag(logs)) * guess.parameters)),
+        guess.scales, guess.parameters, Parameters(*errors[:3]),
         float(chi_squared) / sum(map(len, scan.data)), np.stack([as_complex(one) for one in found.residuals]),
-        found.settled,
+        found.settled, None if guess.decay is None else (guess.decay, float(errors[3])),
+        None if guess.pumping is None else np.stack([one.sources for one in guess.pumping]),
     )  # fmt: skip

@@ -29,7 +29,8 @@ class Linearised(NamedTuple):
     Attributes
     ----------
     columns
-        ``(1 - K)^-1`` times L and its slopes by the logarithms of the parameters, ``[2 time, 3 mode + 3]``.
+        ``(1 - K)^-1`` times L and its slopes by the logarithms of the parameters, ``[2 time, 3 mode + 3]``; of pumped
+        modes ``[2 time, 4 mode + 4]``, the last slope that by the decay.
     rest
         ``(1 - K)^-1 S - S``, ``[2 time]``: the signal is `columns` times what is wanted, less this.
     """
@@ -39,8 +40,9 @@ class Linearised(NamedTuple):
 
 
 def linearised(
-    drive: np.ndarray, omega: np.ndarray, parameters: Parameters, step: float, start: np.ndarray
-) -> Linearised:
+    drive: np.ndarray, omega: np.ndarray, parameters: Parameters, step: float, start: np.ndarray,
+    decay: float | None = None,
+) -> Linearised:  # fmt: skip
     """Return a projection linear about a drive, a start and parameters.
 
     Parameters
@@ -54,20 +56,24 @@ def linearised(
     step
         From time to time [s].
     start
-        Inversions, real and imaginary parts of the amplitudes, ``[3, mode]``.
+        Inversions, real and imaginary parts of the amplitudes, ``[3, mode]``, and the sources of pumped modes.
+    decay
+        Of the pumping [s]; None if there is no such thing.
     """
-    flow = responses(drive, omega, parameters, step)
-    rows, modes = 2 * len(flow), len(omega)
+    flow = responses(drive, omega, parameters, step, decay)
+    rows, wide = 2 * len(flow), start.size
     signal = as_rows(drive[::2])
-    columns = np.empty((rows, 3 * modes + 4))
-    columns[:, : 3 * modes] = emits = np.ascontiguousarray(flow[:, :2]).reshape(rows, -1)
+    shared = [*parameters, *([] if decay is None else [decay])]
+    columns = np.empty((rows, wide + len(shared) + 1))
+    columns[:, :wide] = emits = np.ascontiguousarray(flow[:, :2]).reshape(rows, -1)
     worth = step * kicks(flow, start, parameters).reshape(rows, -1)
     now = emits @ start.ravel()
-    for number in range(3):
-        nudged = Parameters(*(value * np.exp(_NUDGE * (number == n)) for n, value in enumerate(parameters)))
-        columns[:, 3 * modes + number] = (emitted(start, drive, omega, nudged, step).ravel() - now) / _NUDGE
+    for number in range(len(shared)):
+        nudged = [value * np.exp(_NUDGE * (number == n)) for n, value in enumerate(shared)]
+        then = emitted(start, drive, omega, Parameters(*nudged[:3]), step, *nudged[3:])
+        columns[:, wide + number] = (then.ravel() - now) / _NUDGE
     columns[:, -1] = signal
-    _feed_back(columns, emits, worth)
+    _feed_back(columns, np.ascontiguousarray(emits[:, : worth.shape[1]]), worth)
     return Linearised(columns[:, :-1], columns[:, -1] - signal)
 
 

@@ -9,7 +9,7 @@ from scipy.integrate import solve_ivp
 from pulsetwin.errors import ShapeError
 from pulsetwin.recon.raser.driven import Parameters, emitted, kicks, responses
 from pulsetwin.recon.raser.linearised import as_complex
-from tests.recon.raser.projection import STEP, projection
+from tests.recon.raser.projection import STEP, played, projection
 
 
 @pytest.mark.parametrize(("over", "most"), [(10.0, 1e-7), (30.0, 1e-4)])
@@ -18,6 +18,19 @@ def test_modes_driven_by_their_own_signal_emit_it(over, most):
     p = projection(over)
     found = as_complex(emitted(p.start, p.signal, p.omega, p.parameters, STEP))
     assert np.abs(found - p.signal[::2]).max() < most * np.abs(p.signal).max()
+
+
+def test_pumped_modes_driven_by_their_own_signal_emit_it():
+    p, decay = projection(10.0), 0.8
+    source = np.zeros(len(p.omega))
+    source[[9, 25, 26]] = 2.0, 1.5, 1.0
+    start = np.vstack([p.start, source])
+    signal = played(start, p.frequency, p.parameters, STEP / 2, len(p.signal), decay)
+    found = as_complex(emitted(start, signal, p.omega, p.parameters, STEP, decay))
+    assert np.abs(signal - p.signal).max() > 0.1 * np.abs(signal).max()
+    assert np.abs(found - signal[::2]).max() < 1e-6 * np.abs(signal).max()
+    flow = responses(signal, p.omega, p.parameters, STEP, decay)
+    assert np.abs(np.einsum("tpsm,sm->tp", flow[:, :2], start) - found.view(float).reshape(-1, 2)).max() < 1e-12
 
 
 def test_responses_add_up_to_what_is_emitted():

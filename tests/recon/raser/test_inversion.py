@@ -28,7 +28,7 @@ def boxes(pixels: int) -> np.ndarray:
 
 
 @cache
-def scan(over: float = 10.0, noise: float = 1e-3) -> np.ndarray:
+def scan(over: float = 10.0, noise: float = 1e-3, pumped: bool = False) -> np.ndarray:
     """Return signals of four modes in a pixel and sixteen pixels in one, every scale and start random."""
     rng, modes = np.random.default_rng(5), 92
     areas = strip_areas((64, 64), ANGLES, modes, per_pixel=1.0)
@@ -36,10 +36,18 @@ def scan(over: float = 10.0, noise: float = 1e-3) -> np.ndarray:
     totals = over * (1 + 0.05 * rng.standard_normal(12))
     signal = emitted(
         profiles, totals, strip_frequencies(modes, BANDWIDTH / 4), rng, t1=5.0, t2=0.7, share=1e-3, dwell=DWELL,
-        samples=SAMPLES,
+        samples=SAMPLES, pump_source=pumps() if pumped else 0.0, pump_decay=0.9,
     )  # fmt: skip
     size = noise * np.abs(signal).max(1).mean()
     return signal + size * (rng.standard_normal(signal.shape) + 1j * rng.standard_normal(signal.shape))
+
+
+def pumps() -> np.ndarray:
+    """Return what is pumped into three modes of each projection, somewhere else in each, ``[angle, mode]``."""
+    rng, source = np.random.default_rng(7), np.zeros((12, 92))
+    for one, first in zip(source, rng.integers(25, 65, 12), strict=True):
+        one[first : first + 3] = 0.5 + rng.random()
+    return source
 
 
 def inverted(signal, **settings):
@@ -90,6 +98,25 @@ def test_a_gain_of_the_receiver_is_found():
     assert abs(4 * result.parameters.kappa / found().parameters.kappa - 1) < 1e-3
 
 
+def test_a_pumping_is_found_along_with_the_image():
+    """Its decay starts 20 % wrong. What is pumped is told for the modes of the inversion, fewer than those of the data."""
+    result = inverted(scan(pumped=True), pump_decay=1.1)
+    assert error(result.image) < 0.004
+    assert 0.85 < result.chi_squared < 1.1
+    assert abs(np.log(result.pump_decay[0] / 0.9)) < 0.1
+    assert np.abs(result.pumped.sum(1) / pumps().sum(1) - 1).max() < 0.1
+    places = np.arange(92) - 45.5, np.arange(result.pumped.shape[1]) - (result.pumped.shape[1] - 1) / 2
+    wanted, found = ((one @ at) / one.sum(1) for one, at in zip((pumps(), result.pumped), places, strict=True))
+    assert np.abs(found - wanted).max() < 1
+
+
+def test_a_pumping_that_is_not_in_the_model_is_told_by_chi_squared():
+    try:
+        assert inverted(scan(pumped=True)).chi_squared > 2
+    except ProtocolError as told:
+        assert "the fit failed" in str(told)
+
+
 @pytest.mark.parametrize("gain", [0.05, 1e6, 1e-6])
 def test_a_gain_that_is_far_off_is_told(gain):
     with pytest.raises(ProtocolError, match="check --gain"):
@@ -131,7 +158,7 @@ def test_bad_input_is_told():
         inverted(broken)
     with pytest.raises(ProtocolError, match="projection 4"):
         inverted(empty)
-    for name in ("over_threshold", "pixel_bandwidth", "start", "weight"):
+    for name in ("pump_decay", "over_threshold", "pixel_bandwidth", "start", "weight"):
         with pytest.raises(ProtocolError, match=name):
             inverted(signal, **{name: -1.0})
     with pytest.raises(ProtocolError, match="T2"):

@@ -33,6 +33,27 @@ def test_columns_are_what_a_change_makes_of_the_coupled_signal():
         assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()
 
 
+def test_columns_of_a_pumping_are_what_it_changes():
+    p, decay, modes = projection(10.0), 0.8, 40
+    source = np.zeros(modes)
+    source[[9, 25]] = 2.0, 1.5
+    start = np.vstack([p.start, source])
+
+    def signal(start, decay):
+        return played(start, p.frequency, p.parameters, STEP / 2, len(p.signal), decay)
+
+    drive = signal(start, decay)
+    linear = linearised(drive, p.omega, p.parameters, STEP, start, decay)
+    assert linear.columns.shape[1] == 4 * modes + 4
+    for row, mode in ((0, 12), (3, 9), (3, 20)):
+        changed = start.copy()
+        changed[row, mode] += 1e-4
+        wanted = (signal(changed, decay) - drive)[::2] / 1e-4
+        assert np.abs(as_complex(linear.columns[:, row * modes + mode]) - wanted).max() < 0.02 * np.abs(wanted).max()
+    wanted = (signal(start, decay * np.exp(1e-4)) - signal(start, decay * np.exp(-1e-4)))[::2] / 2e-4
+    assert np.abs(as_complex(linear.columns[:, -1]) - wanted).max() < 0.02 * np.abs(wanted).max()
+
+
 @pytest.mark.parametrize("over", [10.0, 30.0])
 def test_repeated_it_solves_the_coupled_equations_from_a_wrong_signal(over):
     """From a signal with 5 % of smooth error and the right start, Newton's method finds what is played."""
