@@ -6,7 +6,7 @@ ratios, multiples of the threshold, spreads of the inversion and pumping, each b
 
 T1, T2* and kappa start 10, 3 and 10 % wrong; scales of the projections, phases and amplitudes at the start are random,
 and of random images it is only known that they are about 10 times above the threshold. A pumped scan has two pumps in
-each projection that the inversion does not know of. MSE and SSIM after the multiple that suits best (LS), and after
+each projection, anywhere; all that the inversion is told is that they decay in 0.8 s, which is 20 % wrong. MSE and SSIM after the multiple that suits best (LS), and after
 both are stretched from 0 to 1 (MM).
 
 Each scan is a row of the file; those that are in it already are not done again, so a call that was interrupted goes
@@ -40,7 +40,7 @@ WRONG = Parameters(5.5, 0.72, 0.9)
 PUMPED, PUMP_DECAY = (24 / 67, 42 / 67), 1.0  # where pumps may be, and their decay [s]
 FIGURES = ("LS MSE", "LS SSIM", "MM MSE", "MM SSIM")
 COLUMNS = ("object", "over", "snr", "spread", "pumped", *FIGURES, "T1", "T2*", "kappa", "chi2", "seconds", *(
-    f"raw {name}" for name in FIGURES))  # fmt: skip
+    f"raw {name}" for name in FIGURES), "pump decay")  # fmt: skip
 
 
 class Case(NamedTuple):
@@ -105,13 +105,14 @@ def measure(case: Case) -> list[float]:
     began = time.process_time()
     found = invert(
         signal, DWELL, ANGLES, matrix=(PIXELS, PIXELS), pixel_bandwidth=BANDWIDTH, over_threshold=case.over,
-        parameters=WRONG,
+        parameters=WRONG, pump_decay=0.8 * PUMP_DECAY if case.pumped else None,
     )  # fmt: skip
     took = time.process_time() - began
     raw = filtered_back_projection(
         spectra(signal, DWELL, 67, BANDWIDTH), strip_areas((PIXELS, PIXELS), ANGLES, 67)
     ).reshape(wanted.shape)
     told = [*figures(found.image, wanted), *found.parameters, found.chi_squared, took, *figures(raw, wanted)]
+    told.append(0.0 if found.pump_decay is None else found.pump_decay[0])
     return [float(f"{one:.5g}") for one in told]
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 METHODS = ("fbp", "cnn", "inversion", "hybrid")
 INPUTS = ("raser_networks",)
 """Options that name a file which is read."""
-_SAMPLE = ("over_threshold", "raser_t1", "raser_t2star", "gain")
+_SAMPLE = ("over_threshold", "raser_t1", "raser_t2star", "gain", "raser_pump_decay")
 _OPTIONS = ("raser_networks", *_SAMPLE)
 _NETWORKS = ("cnn", "hybrid")
 
@@ -28,6 +28,8 @@ def add_raser_options(verb: argparse.ArgumentParser) -> None:
                        "threshold (default: the data tell)")  # fmt: skip
     group.add_argument("--raser-t1", type=float, metavar="S", help="T1 of the sample, about (5 s)")
     group.add_argument("--raser-t2star", type=float, metavar="S", help="T2* of the sample, about (0.7 s)")
+    group.add_argument("--raser-pump-decay", type=float, metavar="S", help="decay of a pumping that goes on during the "
+                       "acquisition, about (there is none)")  # fmt: skip
     group.add_argument("--raser-networks", metavar="FILE", help="networks that pulsetwin train raser wrote")
 
 
@@ -53,12 +55,13 @@ def _refuse(options: argparse.Namespace, names: tuple[str, ...], why: str) -> No
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the method of a RASER scan and what its sample is taken to be; a gain that the data tell is None."""
+    """Return the method of a RASER scan and what its sample is taken to be; None: the data tell the gain, nothing pumps."""
     from pulsetwin.recon.raser.methods import USUAL
 
     if options.method == "fbp":
         return {"method": "fbp"}
-    usual = {"over_threshold": USUAL.over_threshold, "raser_t1": USUAL.t1, "raser_t2star": USUAL.t2, "gain": None}
+    usual = {"over_threshold": USUAL.over_threshold, "raser_t1": USUAL.t1, "raser_t2star": USUAL.t2}
+    usual |= {"gain": None, "raser_pump_decay": None}
     given = {name: value for name in _SAMPLE if (value := getattr(options, name)) is not None}
     return {"method": "inversion" if options.method == "auto" else options.method} | usual | given
 
@@ -69,5 +72,6 @@ def images(raw: RawData, options: argparse.Namespace) -> Images:
 
     said = settings(options)
     method = said.pop("method")
-    sample = {{"raser_t1": "t1", "raser_t2star": "t2"}.get(name, name): value for name, value in said.items()}
+    names = {"raser_t1": "t1", "raser_t2star": "t2", "raser_pump_decay": "pump_decay"}
+    sample = {names.get(name, name): value for name, value in said.items()}
     return image_of_scan(raw, method, networks=options.raser_networks, progress=bar(), **sample)

@@ -12,6 +12,7 @@ from pulsetwin.errors import ProtocolError
 from pulsetwin.recon.raser.band import Band, in_band
 from pulsetwin.recon.raser.driven import Parameters, responses
 from pulsetwin.recon.raser.linearised import as_rows
+from pulsetwin.recon.raser.pumping import WIDE, gained
 from pulsetwin.sim.raser.projections import strip_frequencies
 
 _ANGLES = 6  # that are looked at
@@ -22,8 +23,9 @@ _GRID = np.linspace(-1.6, 1.6, 17)  # logarithms of kappa about what the emitted
 
 
 def kappa_of(
-    signal: np.ndarray, dwell: float, modes: int, bandwidth: float, *, t1: float, t2: float, over_threshold: float
-) -> float:
+    signal: np.ndarray, dwell: float, modes: int, bandwidth: float, *, t1: float, t2: float, over_threshold: float,
+    pump_decay: float | None = None,
+) -> float:  # fmt: skip
     """Return the kappa at which the driven modes explain the strongest projections best; see `driven.Parameters`.
 
     It is 1 in units of the threshold and ``1 / |gain|^2`` for a gain. What the modes start with is averaged over: the
@@ -43,6 +45,8 @@ def kappa_of(
         T1 and T2* [s], about.
     over_threshold
         Inversion of all spins in units of the threshold, about.
+    pump_decay
+        Decay of a pumping of few modes [s]; None if there is no such thing. What is pumped is averaged over, too.
 
     Raises
     ------
@@ -62,7 +66,8 @@ def kappa_of(
     centre = math.log(over_threshold / energy)
 
     def unlikely(log_kappa: float) -> float:
-        return _unlikely(band, omega, Parameters(t1, t2, math.exp(log_kappa)), noise, over_threshold / modes)
+        parameters = Parameters(t1, t2, math.exp(log_kappa))
+        return _unlikely(band, omega, parameters, noise, over_threshold / modes, pump_decay)
 
     best = int(np.argmin([unlikely(centre + one) for one in _GRID]))
     if best in (0, len(_GRID) - 1):
@@ -71,7 +76,9 @@ def kappa_of(
     return math.exp(minimize_scalar(unlikely, bounds=bounds, method="bounded", options={"xatol": 2e-3}).x)
 
 
-def _unlikely(band: Band, omega: np.ndarray, parameters: Parameters, noise: float, usual: float) -> float:
+def _unlikely(
+    band: Band, omega: np.ndarray, parameters: Parameters, noise: float, usual: float, decay: float | None
+) -> float:
     """Return minus the logarithm of the likelihood of the parameters, up to a constant.
 
     Inversions are normal about what is usual, by as much; amplitudes at the start about 0, with the receiver's gain.
@@ -79,8 +86,8 @@ def _unlikely(band: Band, omega: np.ndarray, parameters: Parameters, noise: floa
     modes, total = len(omega), 0.0
     spread = np.repeat([usual, _START * usual / math.sqrt(parameters.kappa)], [modes, 2 * modes])
     for data, drive in zip(band.data, band.drive, strict=True):
-        flow = responses(drive, omega, parameters, band.step)[:, :2]
-        columns = flow.reshape(2 * len(flow), -1)
+        flow = responses(drive, omega, parameters, band.step, decay)[:, :2]
+        columns, sources = np.split(flow.reshape(2 * len(flow), -1), [3 * modes], axis=1)
         rest = (as_rows(data) - usual * columns[:, :modes].sum(1)) / noise
         columns = columns * (spread / noise)
         gram = columns.T @ columns
@@ -88,4 +95,9 @@ def _unlikely(band: Band, omega: np.ndarray, parameters: Parameters, noise: floa
         factor = np.linalg.cholesky(gram)
         explained = solve_triangular(factor, columns.T @ rest, lower=True, check_finite=False)
         total += 0.5 * float(rest @ rest - explained @ explained) + float(np.log(np.diag(factor)).sum())
+        if decay is not None:
+            taken = solve_triangular(factor, columns.T @ sources, lower=True, check_finite=False)
+            curvature = (sources.T @ sources) / noise**2 - taken.T @ taken / noise**2
+            pull = (sources.T @ rest - taken.T @ explained) / noise
+            total -= gained(curvature, pull, WIDE * usual * modes)
     return total

@@ -11,19 +11,19 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy.interpolate import make_interp_spline
 from scipy.sparse import csr_array
 
 from pulsetwin.progress import Progress
 from pulsetwin.recon.raser.driven import Parameters
-from pulsetwin.recon.raser.linearised import as_complex, linearised
-from pulsetwin.recon.raser.pumping import Pumping, averaged_over, pumping_of
+from pulsetwin.recon.raser.linearised import between, linearised
+from pulsetwin.recon.raser.pumping import Pumping, averaged_over, pumping_at_first, pumping_of
 from pulsetwin.recon.raser.starts import Averaged, average, starts_of
 from pulsetwin.recon.raser.support import support
 from pulsetwin.recon.raser.total_variation import Minimum, minimise
 
 _COARSE, _FINE = (15.0, 50.0), (150.0, 150.0, 500.0)  # signal-to-noise ratios: parameters held, then fitted
 _TRUST, _STRIDE = 0.1, 0.15  # standard deviation of a step of a logarithm while it is coarse, and the largest step
+FIRST = 150.0
 _LAST = 10  # most iterations with the noise that there is
 _NEAR = 0.05  # last changes of logarithms at which the drives follow the fit: a wrong fit drives worse than noise does
 _FOUND = (2e-3, 5e-3)  # last changes of logarithms and, relative, of the image
@@ -160,6 +160,8 @@ def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress, *, rough: bo
     rough
         Whether the image of the guess is none yet, and is looked for with much noise and held parameters first.
     """
+    if guess.pumping is not None:
+        guess = replace(guess, pumping=_pumping(scan, guess, ratio / FIRST))
     levels = [level for level in (*(_COARSE if rough else ()), *_FINE) if level < ratio]
     most, near, told, best, cut = len(levels) + _LAST, False, False, None, True
     for count in range(most):
@@ -212,10 +214,18 @@ def _iterate(
         starts.append(starts_of(one.averaged, values))
         signal = one.columns @ np.insert(values, len(shape), starts[j].ravel()) - one.rest
         residuals.append((scan.data[j] - signal) / scan.noise)
-        drives.append(_between(signal) if follows else guess.drives[j])
+        drives.append(between(signal) if follows else guess.drives[j])
     top = float(minimum.image.max())
     after = Guess(minimum.image / top, scales * top, starts, guess.logs + step, drives, pumping or None)
     return Fit(after, normal, minimum, there, step, residuals)
+
+
+def _pumping(scan: Scan, guess: Guess, worse: float) -> list[Pumping]:
+    """Return the pumping of each projection when nothing is known of the image."""
+    modes = scan.of_modes.shape[1]
+    told = [_told_by(scan, guess, j, worse * scan.noise).averaged for j in range(len(scan.data))]
+    totals = guess.scales * guess.image.sum()
+    return [pumping_at_first(one, scan.of_modes, total / modes) for one, total in zip(told, totals, strict=True)]
 
 
 class _Told(NamedTuple):
@@ -301,10 +311,3 @@ def _scale(guess: Guess, places: np.ndarray, averaged: Averaged, shape: np.ndarr
     along, bent, size = _profile(guess, places, averaged)
     change = (along @ averaged.right - bent @ np.append(guess.scales[j] * shape, step)) / size
     return guess.scales[j] + change * float(shape @ along[: len(shape)]) / float(shape @ shape)
-
-
-def _between(signal: np.ndarray) -> np.ndarray:
-    """Return a smooth signal, ``[2 time]`` as rows, at its times and in the middle between them, complex."""
-    pairs = signal.reshape(-1, 2)
-    times = np.arange(len(pairs))
-    return as_complex(make_interp_spline(times, pairs, k=7)(np.arange(2 * len(pairs) - 1) / 2))

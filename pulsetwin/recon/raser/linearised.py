@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.interpolate import make_interp_spline
 from scipy.linalg import solve_triangular
 
 from pulsetwin.recon.raser.driven import Parameters, emitted, kicks, responses
@@ -85,6 +86,13 @@ def as_rows(signal: np.ndarray) -> np.ndarray:
 def as_complex(pairs: np.ndarray) -> np.ndarray:
     """Return float64 ``[2 time]`` or ``[time, 2]`` as complex ``[time]``."""
     return np.ascontiguousarray(pairs).reshape(-1).view(np.complex128)
+
+
+def between(signal: np.ndarray) -> np.ndarray:
+    """Return a smooth signal, ``[2 time]`` as rows, at its times and in the middle between them, complex."""
+    pairs = signal.reshape(-1, 2)
+    times = np.arange(len(pairs))
+    return as_complex(make_interp_spline(times, pairs, k=7)(np.arange(2 * len(pairs) - 1) / 2))
 
 
 def _feed_back(columns: np.ndarray, emits: np.ndarray, worth: np.ndarray) -> None:

@@ -34,6 +34,7 @@ USUAL = Purpose()
 """Of whose T1, T2* and inversion samples are taken to be, about, if nothing else is said."""
 _EXPLAINED = 0.8, 1.2  # chi squared
 _LEARNT = 0.8  # of what was known beforehand: an error above tells that the data added nothing
+_PUMPED = "; if the sample was pumped meanwhile, say so by --raser-pump-decay"
 _PULLED = (
     "the errors of T2* and kappa are those of the noise: what the pixels cannot show pulls both, with coarse pixels by "
     "much more"
@@ -54,7 +55,8 @@ class Told(NamedTuple):
 def image_of_scan(
     raw: RawData, method: str, *, networks: str | Path | None = None,
     over_threshold: float = USUAL.over_threshold, t1: float = USUAL.t1, t2: float = USUAL.t2,
-    gain: float | None = None, seconds: float = 4.096, progress: Progress = silent,
+    gain: float | None = None, pump_decay: float | None = None, seconds: float = 4.096,
+    progress: Progress = silent,
 ) -> Images:  # fmt: skip
     """Return the image of a RASER scan: relative inversion, its largest voxel 1.
 
@@ -76,6 +78,8 @@ def image_of_scan(
         T1 and T2* of the sample [s], about.
     gain
         Of the receiver: signal as recorded over that in units of the threshold. Told by the data if None.
+    pump_decay
+        Decay of a pumping during the acquisition, about [s]; None if there is no such thing.
     seconds
         How much of each projection is used [s].
     progress
@@ -92,7 +96,8 @@ def image_of_scan(
     """
     if method not in METHODS:
         raise ProtocolError(f"no method {method!r} for RASER scans; there are {', '.join(METHODS)}")
-    given = {"over_threshold": over_threshold, "T1": t1, "T2*": t2, "gain": 1.0 if gain is None else gain}
+    given = {"over_threshold": over_threshold, "T1": t1, "T2*": t2, "gain": 1.0 if gain is None else gain,
+             "decay of the pumping": 1.0 if pump_decay is None else pump_decay}  # fmt: skip
     for name, value in given.items():
         if not 0 < value < math.inf:
             raise ProtocolError(f"{name} {value:g}: give a number above 0")
@@ -105,9 +110,9 @@ def image_of_scan(
         told = _raw(scan, measured)
     else:
         kappa = gain**-2.0 if gain is not None else kappa_of(
-            scan.signal, dwell, modes, bandwidth, t1=t1, t2=t2, over_threshold=over_threshold
+            scan.signal, dwell, modes, bandwidth, t1=t1, t2=t2, over_threshold=over_threshold, pump_decay=pump_decay
         )  # fmt: skip
-        told = _of(scan, learnt, Parameters(t1, t2, kappa), over_threshold, method, progress)
+        told = _of(scan, learnt, Parameters(t1, t2, kappa), over_threshold, method, pump_decay, progress)
     return _images(raw, scan, measured, told)
 
 
@@ -119,7 +124,7 @@ def _raw(scan: Projections, measured: np.ndarray) -> Told:
 
 def _of(
     scan: Projections, learnt: Networks | None, parameters: Parameters, over_threshold: float, method: str,
-    progress: Progress,
+    pump_decay: float | None, progress: Progress,
 ) -> Told:  # fmt: skip
     """Return what networks tell, or the inversion that begins with it, or that without."""
     first = None
@@ -130,7 +135,8 @@ def _of(
     said = scan.stated
     found = invert(
         scan.signal, said.dwell, said.angles, matrix=said.matrix, pixel_bandwidth=said.bandwidth,
-        over_threshold=over_threshold, parameters=parameters, first=first, progress=progress,
+        over_threshold=over_threshold, parameters=parameters, first=first, pump_decay=pump_decay,
+        progress=progress,
     )  # fmt: skip
     return _inverted(found, parameters)
 
@@ -156,6 +162,8 @@ def _inverted(found: Inversion, before: Parameters) -> Told:
     quality = {"chi_squared": found.chi_squared}
     for name, value, error in zip(("T1", "T2star", "kappa"), found.parameters, found.errors, strict=True):
         quality |= {name: float(value), f"{name}_error": float(error)}
+    if found.pump_decay is not None:
+        quality |= dict(zip(("pump_decay", "pump_decay_error"), found.pump_decay, strict=True))
     return Told(found.image, found.deviation, found.sinogram, found.residual, quality, tuple(_doubts(found, before)))
 
 
@@ -164,7 +172,7 @@ def _doubts(found: Inversion, before: Parameters) -> Iterator[str]:
     low, high = _EXPLAINED
     if not low < found.chi_squared < high:
         told = f"chi squared is {found.chi_squared:.3g} per sample"
-        yield f"{told}: the model does not explain the data, so doubt the image"
+        yield f"{told}: the model does not explain the data, so doubt the image{_PUMPED * (found.pump_decay is None)}"
     if not found.settled:
         yield "the fit had not settled when its iterations were over: check gain and T2*, or measure finer pixels"
     for name, error, usual, known in zip(("T1", "T2*", "kappa"), found.errors, before, KNOWN, strict=True):

@@ -32,7 +32,7 @@ def projection(over: float, modes: int = 40, seconds: float = 2.5) -> SimpleName
 def played(
     start: np.ndarray, frequency: np.ndarray, parameters: Parameters, dwell: float, samples: int, decay: float = 1.0
 ) -> np.ndarray:
-    """Return the signal of a start ``[3, mode]``, or ``[4, mode]`` if pumped, by the simulation, complex ``[sample]``."""
+    """Return the signal of a start ``[3, mode]``, if pumped ``[4, mode]``, by the simulation, complex ``[sample]``."""
     t1, t2, kappa = parameters
     amplitude = start[1] + 1j * start[2]
     modes = {"t1": t1, "t2": t2, "coupling": kappa, "dwell": dwell, "samples": samples, "tolerance": 1e-9}

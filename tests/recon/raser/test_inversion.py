@@ -99,7 +99,7 @@ def test_a_gain_of_the_receiver_is_found():
 
 
 def test_a_pumping_is_found_along_with_the_image():
-    """Its decay starts 20 % wrong. What is pumped is told for the modes of the inversion, fewer than those of the data."""
+    """Its decay starts 20 % wrong; what is pumped is told for fewer modes than the data were played with."""
     result = inverted(scan(pumped=True), pump_decay=1.1)
     assert error(result.image) < 0.004
     assert 0.85 < result.chi_squared < 1.1
@@ -111,10 +111,7 @@ def test_a_pumping_is_found_along_with_the_image():
 
 
 def test_a_pumping_that_is_not_in_the_model_is_told_by_chi_squared():
-    try:
-        assert inverted(scan(pumped=True)).chi_squared > 2
-    except ProtocolError as told:
-        assert "the fit failed" in str(told)
+    assert inverted(scan(pumped=True)).chi_squared > 2
 
 
 @pytest.mark.parametrize("gain", [0.05, 1e6, 1e-6])
