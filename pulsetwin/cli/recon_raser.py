@@ -55,7 +55,7 @@ def _refuse(options: argparse.Namespace, names: tuple[str, ...], why: str) -> No
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the method of a RASER scan and what its sample is taken to be; None: the data tell the gain, nothing pumps."""
+    """Return the method of a RASER scan and what its sample is taken to be; None: gain to be told, no pumping."""
     from pulsetwin.recon.raser.methods import USUAL
 
     if options.method == "fbp":

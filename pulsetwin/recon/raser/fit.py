@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 from pulsetwin.progress import Progress
 from pulsetwin.recon.raser.driven import Parameters
 from pulsetwin.recon.raser.linearised import between, linearised
+from pulsetwin.recon.raser.normal import Normal, root_of
 from pulsetwin.recon.raser.pumping import Pumping, averaged_over, pumping_at_first, pumping_of
 from pulsetwin.recon.raser.starts import Averaged, average, starts_of
 from pulsetwin.recon.raser.support import support
@@ -23,7 +24,6 @@ from pulsetwin.recon.raser.total_variation import Minimum, minimise
 
 _COARSE, _FINE = (15.0, 50.0), (150.0, 150.0, 500.0)  # signal-to-noise ratios: parameters held, then fitted
 _TRUST, _STRIDE = 0.1, 0.15  # standard deviation of a step of a logarithm while it is coarse, and the largest step
-FIRST = 150.0
 _LAST = 10  # most iterations with the noise that there is
 _NEAR = 0.05  # last changes of logarithms at which the drives follow the fit: a wrong fit drives worse than noise does
 _FOUND = (2e-3, 5e-3)  # last changes of logarithms and, relative, of the image
@@ -98,18 +98,6 @@ class Guess:
 
 
 @dataclass(frozen=True, slots=True)
-class Normal:
-    """Normal equations of image and parameters: ``G, X, Q`` and the right sides; chi squared where both are 0."""
-
-    image: np.ndarray
-    mixed: np.ndarray
-    shared: np.ndarray
-    right: np.ndarray
-    shared_right: np.ndarray
-    constant: float
-
-
-@dataclass(frozen=True, slots=True)
 class Fit:
     """A guess and what it was found with.
 
@@ -161,7 +149,7 @@ def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress, *, rough: bo
         Whether the image of the guess is none yet, and is looked for with much noise and held parameters first.
     """
     if guess.pumping is not None:
-        guess = replace(guess, pumping=_pumping(scan, guess, ratio / FIRST))
+        guess = replace(guess, pumping=_pumping(scan, guess, ratio / _FINE[0]))
     levels = [level for level in (*(_COARSE if rough else ()), *_FINE) if level < ratio]
     most, near, told, best, cut = len(levels) + _LAST, False, False, None, True
     for count in range(most):
@@ -270,7 +258,7 @@ def _gathered(scan: Scan, guess: Guess, told: list[Averaged]) -> Normal:
         along, bent, size = _profile(guess, places, one)
         free = float(along @ one.right) / size
         curvature, slope = one.curvature - np.outer(bent, bent) / size, one.right - bent * free
-        roots.append((scale * _root(curvature[:modes, :modes], scale * along[:modes])) @ places)
+        roots.append((scale * root_of(curvature[:modes, :modes], scale * along[:modes])) @ places)
         mixed += scale * (places.T @ curvature[:modes, modes:])
         right += scale * (places.T @ slope[:modes])
         shared += curvature[modes:, modes:]
@@ -279,18 +267,6 @@ def _gathered(scan: Scan, guess: Guess, told: list[Averaged]) -> Normal:
     rows = np.concatenate(roots)
     image = rows.T @ rows
     return Normal(image, mixed, shared, right, shared_right, constant)
-
-
-def _root(curvature: np.ndarray, profile: np.ndarray) -> np.ndarray:
-    """Return ``R`` of ``R' R``, the curvature but for directions in which a whole profile is not seen."""
-    values, vectors = np.linalg.eigh(curvature)
-    seen = values * float(profile @ profile) > 1e-4
-    return (vectors[:, seen] * np.sqrt(values[seen])).T
-
-
-def _contrast(scan: Scan, image: np.ndarray) -> float:
-    """Return the mean length of the gradient: the penalty's slope is the weight over it, as it is its logarithm."""
-    return float(np.hypot(*(scan.gradient @ image).reshape(2, -1)).sum()) / len(image)
 
 
 def _image(
