@@ -269,6 +269,11 @@ def _gathered(scan: Scan, guess: Guess, told: list[Averaged]) -> Normal:
     return Normal(image, mixed, shared, right, shared_right, constant)
 
 
+def _contrast(scan: Scan, image: np.ndarray) -> float:
+    """Return the mean length of the gradient: the penalty's slope is the weight over it, as it is its logarithm."""
+    return float(np.hypot(*(scan.gradient @ image).reshape(2, -1)).sum()) / len(image)
+
+
 def _image(
     guess: Guess, curvature: np.ndarray, right: np.ndarray, there: np.ndarray, gradient: csr_array, weight: float
 ) -> Minimum:

@@ -24,15 +24,3 @@ def root_of(curvature: np.ndarray, profile: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(curvature)
     seen = values * float(profile @ profile) > 1e-4
     return (vectors[:, seen] * np.sqrt(values[seen])).T
-
-
-def root_of(curvature: np.ndarray, profile: np.ndarray) -> np.ndarray:
-    """Return ``R`` of ``R' R``, the curvature but for directions in which a whole profile is not seen."""
-    values, vectors = np.linalg.eigh(curvature)
-    seen = values * float(profile @ profile) > 1e-4
-    return (vectors[:, seen] * np.sqrt(values[seen])).T
-
-
-def _contrast(scan: Scan, image: np.ndarray) -> float:
-    """Return the mean length of the gradient: the penalty's slope is the weight over it, as it is its logarithm."""
-    return float(np.hypot(*(scan.gradient @ image).reshape(2, -1)).sum()) / len(image)

@@ -99,8 +99,8 @@ def test_a_gain_of_the_receiver_is_found():
 
 
 def test_a_pumping_is_found_along_with_the_image():
-    """Its decay starts 20 % wrong; what is pumped is told for fewer modes than the data were played with."""
-    result = inverted(scan(pumped=True), pump_decay=1.1)
+    """T1, T2*, kappa and the decay start 6, 1.5, 4 and 11 % wrong: 12 projections are few for a pump in each."""
+    result = inverted(scan(pumped=True), pump_decay=1.0, parameters=Parameters(5.3, 0.71, 0.96))
     assert error(result.image) < 0.004
     assert 0.85 < result.chi_squared < 1.1
     assert abs(np.log(result.pump_decay[0] / 0.9)) < 0.1
