@@ -78,6 +78,8 @@ def test_what_does_not_go_together_is_told(folder, capsys):
         (("--method", "fbp", "--over-threshold", "12"), "--over-threshold is not for --method fbp"),
         (("--method", "cnn", "--raser-t2star", "0.8", *networks), "train some for it"),
         (("--raser-t1", "-5"), "T1 -5"),
+        (("--raser-pump-decay", "0"), "decay of the pumping 0"),
+        (("--method", "fbp", "--raser-pump-decay", "1"), "--raser-pump-decay is not for --method fbp"),
     ):
         assert recon(folder, "a.dat", "nothing", *options) == 2
         assert words in capsys.readouterr().err
