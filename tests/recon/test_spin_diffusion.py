@@ -80,6 +80,14 @@ def test_bound_is_that_of_differences():
     assert np.allclose(list(least_deviation(known, 25e-9, times, noise).values()), truth, rtol=1e-5)
 
 
+def test_bound_of_impossible_noise_or_boundary():
+    for noise, error in (((0.3,), ShapeError), ((0.0, 0.5), ProtocolError), ((0.3, np.nan), ProtocolError)):
+        with pytest.raises(error, match="standard deviations"):
+            least_deviation(particle(), 25e-9, TIMES[25e-9], noise)
+    with pytest.raises(ProtocolError, match="needs the liquid's curve"):
+        least_deviation(particle(boundary="uniform"), 25e-9, TIMES[25e-9], (0.3, 0.5))
+
+
 @pytest.mark.parametrize("name", particle().parameters)
 def test_slopes_of_each_parameter(name):
     known = particle()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
+from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.recon.levenberg import levenberg
 from pulsetwin.recon.spin_diffusion.curves import Curves
 from pulsetwin.recon.spin_diffusion.model import Model, model
@@ -107,7 +108,18 @@ def least_deviation(particle: Particle, radius: float, times: np.ndarray, noise:
         [s].
     noise
         Standard deviations of the curves of solid and liquid.
+
+    Raises
+    ------
+    ShapeError
+        If there is not one standard deviation for each of the two.
+    ProtocolError
+        If one is not above 0, or the boundary is ``uniform``.
     """
+    if np.shape(noise) != (2,):
+        raise ShapeError(f"noise = {noise}: give standard deviations of two curves, solid and liquid")
+    if not all(0 < one < np.inf for one in noise):
+        raise ProtocolError(f"noise = {tuple(map(float, noise))}: give standard deviations above 0")
     names = particle.free
     slopes = model(particle, radius, names, times)(np.zeros((len(names), 1)))[1][:, 0]
     slopes = slopes / np.repeat(noise, len(times))

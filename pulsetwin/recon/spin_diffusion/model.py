@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from pulsetwin.errors import ProtocolError
 from pulsetwin.recon.spin_diffusion.curves import Curves
 from pulsetwin.recon.spin_diffusion.particle import Particle
 from pulsetwin.sim.spin_diffusion.laplace import PROPERTIES, build_up_slopes
@@ -35,9 +36,15 @@ def model(
         [s], ``[time]``.
     surface
         The liquid's curve, for ``uniform``.
+
+    Raises
+    ------
+    ProtocolError
+        If the boundary is ``uniform`` and there is no such curve.
     """
     if particle.boundary == "uniform":
-        assert surface is not None
+        if surface is None:
+            raise ProtocolError("boundary = 'uniform' needs the liquid's curve as measured: take 'diffusion' to plan")
         return _uniform(particle, radius, names, times, surface)
     base = particle.layers(radius)
     moves = np.array([particle.move(name) for name in names])
