@@ -149,8 +149,19 @@ def test_radius_and_diffusion_are_one_number_where_all_lengths_are_free(radius):
     found = fit_radius(measured, particle(free=("radius", "diffusion")))
     assert any("radius and diffusion trade off" in one and "not at all" in one for one in found.warnings)
     assert found.precision.interval["radius"] == (0, np.inf)
+    assert "radius: the curves do not tell a lower nor an upper end of its interval" in found.warnings
     ratio = (found.radius / radius) ** 2 / (found.values["diffusion"] / 1e-15)
     assert abs(ratio - 1) < 0.02
+
+
+@pytest.mark.parametrize(("radius_range", "side"), [((1e-7, 1e-4), "smaller"), ((1e-9, 1e-8), "larger")])
+def test_a_radius_at_the_end_of_its_range_is_told(radius_range, side):
+    """The truth is 25 nm."""
+    measured, _ = curves(particle(), 25e-9, 200)
+    found = fit_radius(measured, particle(radius_range=radius_range))
+    assert "at the end of radius_range" in found.warnings[0]
+    assert side in found.warnings[0]
+    assert not any("end of radius_range" in one for one in fit_radius(measured, particle()).warnings)
 
 
 def test_radius_and_diffusion_trade_off_in_large_particles():

@@ -22,6 +22,7 @@ from pulsetwin.recon.spin_diffusion.stretched import fit_stretched
 STARTS = 5
 _WIDE = np.log(1e3)  # how far parameters other than the radius may be from what was given
 _REACH = 1.5  # of a step in the logarithm of a parameter
+_AT_END = 1e-4  # relative difference of a radius from an end of its range, that is taken for none
 _SAME = 0.01  # relative difference of radii that are one result
 
 
@@ -96,9 +97,10 @@ def fit_radius(curves: Curves, particle: Particle) -> RadiusFit:
         logs = _least_squares(free, measured, noise, logs, bounds)[0]
     predicted = free(logs)[0].reshape(measured.shape)
     found, radius = _moved(particle, centre, logs[:, 0])
+    at_end = _end_of_range(particle, radius)
     bounds = bounds[0] - logs[:, 0], bounds[1] - logs[:, 0]
     told = precision(found, radius, measured, noise, curves.times, surface, bounds=bounds, estimated=known is None)
-    warnings = [*told.warnings, *_misfit(measured - predicted, noise, known is not None, len(logs))]
+    warnings = [*at_end, *told.warnings, *_misfit(measured - predicted, noise, known is not None, len(logs))]
     if agreeing < 2:
         warnings.insert(0, "only one start led to this radius: narrow radius_range, or free fewer parameters")
     values = {name: value_of(found, radius, name) for name in particle.free}
@@ -174,6 +176,17 @@ def _moved(particle: Particle, radius: float, logs: np.ndarray) -> tuple[Particl
         )
     ratio = None if particle.outer_ratio is None else particle.outer_ratio * (factors[0, 1] / factors[0, 0])
     return replace(particle, **phases, outer_ratio=ratio), radius * factors[0, 0]
+
+
+def _end_of_range(particle: Particle, radius: float) -> list[str]:
+    """Return a warning where the radius is that at which the search ends."""
+    for end, side in zip(particle.searched, ("smaller", "larger"), strict=True):
+        if abs(np.log(radius / end)) < _AT_END:
+            return [
+                f"the radius is at the end of radius_range, {end:.4g} m: the curves suit a {side} one better or tell "
+                "none; widen radius_range, or check what was taken as known"
+            ]
+    return []
 
 
 def _misfit(left: np.ndarray, noise: np.ndarray, known: bool, unknowns: int) -> list[str]:

@@ -182,10 +182,9 @@ def _warnings(
                 f"{_told(bound['radius'])}, were all else known {_told(alone)}; measure {name} elsewhere"
             )
     for name, (low, high) in interval.items():
-        if low == 0 or not np.isfinite(high):
-            warnings.append(
-                f"{name}: the curves do not tell {'a lower' if low == 0 else 'an upper'} end of its interval"
-            )
+        ends = ["a lower"] * (low == 0) + ["an upper"] * (not np.isfinite(high))
+        if ends:
+            warnings.append(f"{name}: the curves do not tell {' nor '.join(ends)} end of its interval")
         elif bound[name] > _POOR:
             warnings.append(f"{name} is known {_told(bound[name])} only")
     return warnings
