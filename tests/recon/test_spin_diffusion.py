@@ -301,6 +301,7 @@ def test_curves_that_are_impossible():
         ({"free": ("radius", "difusion")}, "did you mean 'diffusion'"),
         ({"free": ("radius", "diffusion", "solid.diffusion", "liquid.diffusion")}, "product of others"),
         ({"free": ("radius", "liquid.t1"), "boundary": "uniform"}, "unknown 'liquid.t1'"),
+        ({"free": ("radius", "solid.polarisation"), "solid": Material(1e-15, 1000.0, 0.0)}, "solid.polarisation is 0"),
         ({"prefit": True}, "prefit"),
         ({"radius_range": (1e-6, 1e-7)}, "radius_range"),
         ({"noise": (0.0, 1.0)}, "noise = 0"),

@@ -72,7 +72,8 @@ class Particle:
     Raises
     ------
     ProtocolError
-        If a value is impossible, or not in SI units by all appearance; or `free` names something that is not there.
+        If a value is impossible, or not in SI units by all appearance; or `free` names something that is not there, or
+        is 0.
     """
 
     solid: Material
@@ -120,6 +121,10 @@ class Particle:
                 raise ProtocolError(f"free: unknown {name!r}{told}; known: {', '.join(self.parameters)}")
         if "radius" not in self.free or len(set(self.free)) < len(self.free):
             raise ProtocolError(f"free = {list(self.free)}: give 'radius' and others, each once")
+        for name in self.free:
+            phase, _, one = name.partition(".")
+            if one and getattr(getattr(self, phase), one) == 0:
+                raise ProtocolError(f"free: {name} is 0, which no factor changes: give about what it may be")
         moves = np.stack([np.concatenate(self.move(name)) for name in self.free])
         if np.linalg.matrix_rank(moves) < len(moves):
             raise ProtocolError(f"free = {list(self.free)}: one of them is the product of others")
