@@ -13,11 +13,13 @@ from pulsetwin.export.pictures import Planned
 from pulsetwin.volume import Images
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-EXTRAS = ("spectra", "sinogram", "residual")
-"""Sizes of the spectra and the sinogram, ``[1, angle, mode]``, and the residual's correlation, ``[1, 1, lag]``."""
+EXTRAS = ("spectra", "sinogram", "residual", "pumped")
+"""Spectra's sizes, sinogram and what is pumped, ``[1, angle, mode]``; the residual's correlation, ``[1, 1, lag]``."""
 _SINOGRAM = ("RASER", "Spectra as measured, and the projections of the image: each angle in units of its mean.")
+_PUMPED = ("RASER", "What was pumped into each mode at first, in units of the threshold a second.")
 _DEVIATION = ("RASER", "The image, its largest voxel 1, and its standard deviation.")
 _RESIDUAL = ("RASER", "Correlation of the residual's samples with later ones: 0 but for lag 0 where it is white noise.")
 
@@ -26,6 +28,7 @@ def planned(images: Images, extras: Mapping[str, np.ndarray]) -> list[Planned]:
     """List the figures that the extras of a RASER image allow, none for other images."""
     known = {
         "sinogram": ("sinogram" in extras, *_SINOGRAM, lambda: sinograms(extras["spectra"][0], extras["sinogram"][0])),
+        "pumped": ("pumped" in extras, *_PUMPED, lambda: pumped(extras["pumped"][0])),
         "deviation": ("residual" in extras, *_DEVIATION, lambda: deviation(images)),
         "residual": ("residual" in extras, *_RESIDUAL, lambda: residual(extras["residual"][0, 0])),
     }
@@ -36,12 +39,23 @@ def sinograms(before: np.ndarray, after: np.ndarray) -> Figure:
     """Draw spectra and projections, ``[angle, mode]`` each, of the same field of view."""
     figure = new_figure(9, 4)
     for axes, values, title in zip(figure.subplots(1, 2), (before, after), ("measured", "mended"), strict=True):
-        shown = values / np.maximum(values.mean(1, keepdims=True), 1e-30)
-        edges = (-0.5, 0.5, len(values) - 0.5, -0.5)
-        drawn = axes.imshow(shown, aspect="auto", cmap="magma", vmin=0, interpolation="none", extent=edges)
-        axes.set(title=title, xlabel="place along the gradient / width of all strips", ylabel="projection")
-        figure.colorbar(drawn, ax=axes)
+        _draw_modes(figure, axes, values / np.maximum(values.mean(1, keepdims=True), 1e-30))
+        axes.set_title(title)
     return figure
+
+
+def pumped(sources: np.ndarray) -> Figure:
+    """Draw what is pumped into the modes, ``[angle, mode]``."""
+    figure = new_figure(5, 4)
+    _draw_modes(figure, figure.subplots(), sources)
+    return figure
+
+
+def _draw_modes(figure: Figure, axes: Axes, values: np.ndarray) -> None:
+    edges = (-0.5, 0.5, len(values) - 0.5, -0.5)
+    drawn = axes.imshow(values, aspect="auto", cmap="magma", vmin=0, interpolation="none", extent=edges)
+    axes.set(xlabel="place along the gradient / width of all strips", ylabel="projection")
+    figure.colorbar(drawn, ax=axes)
 
 
 def deviation(images: Images) -> Figure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -50,6 +50,7 @@ class Told(NamedTuple):
     residual: np.ndarray | None
     quality: dict[str, float]
     warnings: tuple[str, ...]
+    pumped: np.ndarray | None = None
 
 
 def image_of_scan(
@@ -61,7 +62,8 @@ def image_of_scan(
     """Return the image of a RASER scan: relative inversion, its largest voxel 1.
 
     Extras are the spectra as measured and the sinogram that the image was made of or suits, ``[1, angle, mode]``, and
-    of an inversion the correlation of the residual's samples, ``[1, 1, lag]``.
+    of an inversion the correlation of the residual's samples, ``[1, 1, lag]``, and of a pumped sample what is pumped
+    into the modes at first, in units of the threshold a second, ``[1, angle, mode]``.
 
     Parameters
     ----------
@@ -79,7 +81,8 @@ def image_of_scan(
     gain
         Of the receiver: signal as recorded over that in units of the threshold. Told by the data if None.
     pump_decay
-        Decay of a pumping during the acquisition, about [s]; None if there is no such thing.
+        Decay of a pumping during the acquisition, about [s]; None if there is no such thing. Networks themselves know
+        of none: with ``cnn`` it is for the gain that the data tell.
     seconds
         How much of each projection is used [s].
     progress
@@ -90,17 +93,13 @@ def image_of_scan(
     MismatchError
         If the scan is no RASER scan or incomplete, or the networks are for another.
     ProtocolError
-        If there is no such method, or as `scan.projections_of`, `calibrate.kappa_of` and `inversion.invert`.
+        If there is no such method, a setting is out of range or would not be used, or as `scan.projections_of`,
+        `calibrate.kappa_of` and `inversion.invert`.
     FileError
         If the networks cannot be read.
     """
-    if method not in METHODS:
-        raise ProtocolError(f"no method {method!r} for RASER scans; there are {', '.join(METHODS)}")
-    given = {"over_threshold": over_threshold, "T1": t1, "T2*": t2, "gain": 1.0 if gain is None else gain,
-             "decay of the pumping": 1.0 if pump_decay is None else pump_decay}  # fmt: skip
-    for name, value in given.items():
-        if not 0 < value < math.inf:
-            raise ProtocolError(f"{name} {value:g}: give a number above 0")
+    given = {"over_threshold": over_threshold, "T1": t1, "T2*": t2, "gain": gain, "pump_decay": pump_decay}
+    _check(method, {name: value for name, value in given.items() if value is not None})
     learnt = load_networks(SHIPPED if networks is None else networks)[0] if method in ("cnn", "hybrid") else None
     scan = projections_of(raw, seconds)
     dwell, bandwidth = scan.stated.dwell, scan.stated.bandwidth
@@ -114,6 +113,16 @@ def image_of_scan(
         )  # fmt: skip
         told = _of(scan, learnt, Parameters(t1, t2, kappa), over_threshold, method, pump_decay, progress)
     return _images(raw, scan, measured, told)
+
+
+def _check(method: str, given: Mapping[str, float]) -> None:
+    if method not in METHODS:
+        raise ProtocolError(f"no method {method!r} for RASER scans; there are {', '.join(METHODS)}")
+    for name, value in given.items():
+        if not 0 < value < math.inf:
+            raise ProtocolError(f"{name} {value:g}: give a number above 0")
+    if method == "cnn" and "gain" in given and "pump_decay" in given:
+        raise ProtocolError("networks know of no pumping: leave out its decay or the gain, or take another method")
 
 
 def _raw(scan: Projections, measured: np.ndarray) -> Told:
@@ -164,7 +173,10 @@ def _inverted(found: Inversion, before: Parameters) -> Told:
         quality |= {name: float(value), f"{name}_error": float(error)}
     if found.pump_decay is not None:
         quality |= dict(zip(("pump_decay", "pump_decay_error"), found.pump_decay, strict=True))
-    return Told(found.image, found.deviation, found.sinogram, found.residual, quality, tuple(_doubts(found, before)))
+    if found.pumped is not None:
+        quality["pumped"] = float(found.pumped.sum(1).mean())  # thresholds a second
+    doubts = tuple(_doubts(found, before))
+    return Told(found.image, found.deviation, found.sinogram, found.residual, quality, doubts, found.pumped)
 
 
 def _doubts(found: Inversion, before: Parameters) -> Iterator[str]:
@@ -202,6 +214,8 @@ def _images(raw: RawData, scan: Projections, measured: np.ndarray, told: Told) -
     if told.residual is not None:
         extras["residual"] = correlation(told.residual)[None, None]
         quality["residual_correlation"] = float(extras["residual"][0, 0, 1])
+    if told.pumped is not None:
+        extras["pumped"] = told.pumped[None]
     deviation = None if told.deviation is None else np.maximum(told.deviation, np.finfo(np.float32).tiny)[None]
     largest = max(float(told.image.max()), np.finfo(float).tiny)
     values = (told.image / largest)[None, None].astype(np.complex64)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pulsetwin.errors import FileError, MismatchError, ProtocolError
+from pulsetwin.export.raser_figures import planned
 from pulsetwin.rawdata import Geometry, RawData
 from pulsetwin.recon.raser import methods
 from pulsetwin.recon.raser.driven import Parameters
@@ -149,6 +150,23 @@ def test_doubts_of_an_inversion_are_told(raw):
     assert always in image_of_scan(raw, "inversion").warnings
 
 
+def test_what_is_pumped_is_told(raw, monkeypatch):
+    """In a summary as the mean of all projections, in the extras and as a figure by angle and mode."""
+    shape = len(projections_of(raw).signal), 23
+    parameters = Parameters(5.0, 0.7, 1.0)
+    found = Inversion(
+        np.ones((16, 16)), np.ones((16, 16)), np.ones(shape), np.ones(shape[0]), parameters, parameters, 1.0,
+        np.ones((shape[0], 60), complex), True, pump_decay=(0.9, 0.1), pumped=np.full(shape, 0.1),
+    )  # fmt: skip
+    monkeypatch.setattr(methods, "invert", lambda *given, **settings: found)
+    images = image_of_scan(raw, "inversion", gain=1.0, pump_decay=1.0)
+    assert abs(images.quality["pumped"] - 2.3) < 1e-9
+    assert images.quality["pump_decay"] == 0.9
+    assert np.array_equal(images.extras["pumped"], found.pumped[None])
+    (draw,) = [one[-1] for one in planned(images, images.extras) if one[0] == "pumped"]
+    assert np.allclose(draw().axes[0].images[0].get_array(), 0.1)
+
+
 def test_correlation_of_white_noise_is_none():
     rng = np.random.default_rng(0)
     white = rng.standard_normal((20, 500)) + 1j * rng.standard_normal((20, 500))
@@ -176,6 +194,8 @@ def test_bad_settings_are_told(raw, tmp_path):
         image_of_scan(raw, "inversion", gain=-1.0)
     with pytest.raises(ProtocolError, match="over_threshold"):
         image_of_scan(raw, "inversion", over_threshold=float("nan"))
+    with pytest.raises(ProtocolError, match="pumping"):
+        image_of_scan(raw, "cnn", gain=1.0, pump_decay=1.0)
     with pytest.raises(ProtocolError, match="above 0"):
         Purpose(t2=-0.7)
     with pytest.raises(FileError, match="cannot be read"):
