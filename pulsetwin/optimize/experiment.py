@@ -34,7 +34,9 @@ class GradientEchoes:
     trajectory: str = setting("cartesian", "", "of the target", choices=("cartesian", "radial"))
     spoiling: float = setting(2.0, "", "cycles across a voxel after each repetition", low=0, high=64)
     rf_spoiling: float = setting(84.0, "degrees", "increment of the phase's increment", low=0, high=360)
-    readouts: int | None = setting(None, "", "evenly spaced ones that are played of the target's", low=1, high=512)
+    readouts: int | None = setting(
+        None, "", "instead of the target's: central lines, or spokes evenly spaced", low=1, high=512
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +256,8 @@ def _check(experiment: Experiment, source: str) -> None:
         require_free(experiment.learn.free, names, source)
     if network is not None and network.kernel % 2 == 0:
         raise ProtocolError(f"{source}: [network] kernel = {network.kernel}: give an odd number")
+    if network is not None and network.turns and (experiment.limits.asked or experiment.loop.method != "adam"):
+        raise ProtocolError(f"{source}: [network] turns: give [loop] method adam, and no sar or pns in [limits]")
     if experiment.limits.gradients and not isinstance(sequence, GradientEchoes):
         raise ProtocolError(f"{source}: [limits] gradients: spin_echoes have no gradients to learn: leave it out")
     if experiment.loss.contrast and set(experiment.phantom.name) != {"brain"}:

@@ -124,7 +124,7 @@ def optimise(
             if run.step % every == 0 or run.step == steps:
                 run.save()
     except KeyboardInterrupt:
-        run.save()
+        run.save_begun()
         raise
     return Learnt(run.values(), run.best, run.history, run.step)
 
@@ -142,7 +142,7 @@ class _Run:
         self.best = self.values()
         if checkpoint is not None and checkpoint.exists():
             self._load(load_checkpoint(checkpoint))
-        self.good = self._state()
+        self.begun = self.good = self._state()
 
     def values(self) -> dict[str, Tensor]:
         """Return the parameters' values, detached."""
@@ -155,7 +155,7 @@ class _Run:
         if fresh:
             self.method.restart()
         before = self.values()
-        state = self._state()
+        self.begun = self._state()
 
         def objective() -> Loss:
             generator = torch.Generator().manual_seed(self.plan["seed"] * _PRIME + self.step)
@@ -164,7 +164,7 @@ class _Run:
         found = self.method.step(objective, rate)
         total = float(found.total.detach())
         self._check_finite(total)
-        self.good = state
+        self.good = self.begun
         if total < self.lowest:
             self.lowest, self.best = total, before
         terms = {name: float(torch.as_tensor(value).detach()) for name, value in found.terms.items()}
@@ -176,6 +176,10 @@ class _Run:
     def save(self) -> None:
         """Write where the run stands."""
         self._write(self._state())
+
+    def save_begun(self) -> None:
+        """Write where the run stood when its last step began: within one, a part is done and another not."""
+        self._write(self.begun)
 
     def _rate(self) -> tuple[float, bool]:
         """Return the rate of the present step, and whether the method restarts there."""

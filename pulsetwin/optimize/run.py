@@ -106,14 +106,16 @@ def _learnt(problem: Problem, checkpoint: Path, progress: Progress, watch: Watch
 def require_own(folder: Path, experiment: Experiment | T1Experiment, resume: bool) -> None:
     """Raise unless a folder is empty, or holds a run of the experiment that is to go on; see `run_experiment`.
 
-    The text of an experiment alone is of a run that ended before it began, and counts as nothing.
+    Its text alone is of a run that ended before it began, and counts as nothing.
     """
     kept = folder / _EXPERIMENT
-    if not folder.exists() or all(one == kept for one in folder.iterdir()):
+    inside = list(folder.iterdir()) if folder.exists() else []
+    own = kept.exists() and kept.read_text("utf-8") == experiment.text
+    if not inside or (own and inside == [kept]):
         return
     if not resume:
         raise OutputExistsError(f"{folder} is not empty: give another folder, or --resume to go on with its run")
-    if not kept.exists() or kept.read_text("utf-8") != experiment.text:
+    if not own:
         raise MismatchError(f"{folder} does not hold a run of this experiment: give its own, or another folder")
 
 

@@ -145,6 +145,15 @@ def test_a_broken_run_goes_on_to_the_same_end(small, tmp_path):
         run_experiment(read_experiment(small), tmp_path / "broken", resume=True)
 
 
+def test_an_experiment_of_others_is_not_overwritten(small, tmp_path):
+    own = tmp_path / "run" / "experiment.toml"
+    own.parent.mkdir()
+    own.write_text("title = 'of others'")
+    with pytest.raises(OutputExistsError, match="not empty"):
+        run_experiment(read_experiment(small), own.parent)
+    assert own.read_text() == "title = 'of others'"
+
+
 def test_limits_are_met_where_the_loss_alone_would_exceed_them(small, tmp_path):
     small.write_text(SMALL.replace("sar = 0.01", "") + "[limits]\nsar = 0.6\nrounds = 3\n")
     result = run_experiment(read_experiment(small), tmp_path / "run")

@@ -120,14 +120,29 @@ def test_a_run_that_is_killed_ends_as_one_that_is_not(tmp_path):
     assert end["history"] == whole.history
 
 
-def test_interrupting_saves_where_the_run_stands(tmp_path):
-    def interrupt(step, values, history):
-        if step == 5:
+@pytest.mark.parametrize("where", ["loss", "watch", "progress"])
+@pytest.mark.parametrize("method", ["adam", "lbfgs"])
+def test_a_run_that_is_interrupted_ends_as_one_that_is_not(method, where, tmp_path):
+    calls = []
+
+    def interrupt(name):
+        calls.append(name)
+        if calls.count(where) == 5:
+            calls.append(where)
             raise KeyboardInterrupt
 
+    def loss(values, step, generator):
+        interrupt("loss")
+        return rosenbrock(values, step, generator)
+
+    told = {"watch": lambda *_: interrupt("watch"), "progress": lambda *_: interrupt("progress")}
+    settings = {"steps": 9, "method": method, "rate": 0.1, "restarts": 2}
+    whole = optimise(rosenbrock, PARAMETERS, **settings)
     with pytest.raises(KeyboardInterrupt):
-        optimise(noisy, PARAMETERS, steps=9, checkpoint=tmp_path / "a", watch=interrupt)
-    assert load_checkpoint(tmp_path / "a")["step"] == 5
+        optimise(loss, PARAMETERS, checkpoint=tmp_path / "a", **told, **settings)
+    again = optimise(loss, PARAMETERS, checkpoint=tmp_path / "a", **told, **settings)
+    assert torch.equal(again.values["x"], whole.values["x"])
+    assert again.history == whole.history
 
 
 @pytest.mark.parametrize("kind", ["nan", "gradient", "runaway"])

@@ -74,6 +74,8 @@ def small(tmp_path):
     ("tables", "told"),
     [
         ({"network": {"kernel": 4}}, r"file: \[network\] kernel = 4: give an odd number"),
+        ({"network": {"turns": 2}, "loop": {"method": "lbfgs"}}, r"file: \[network\] turns: give \[loop\] method adam"),
+        ({"network": {"turns": 2}, "limits": {"sar": 0.5}}, r"file: \[network\] turns: .* no sar or pns in \[limits\]"),
         ({"network": {"depth": 4}}, r"file: \[network\]: no setting 'depth'"),
         ({"sequence": {"readouts": 9}}, r"file: \[sequence\]: gradient echoes: 9 readouts of 8 lines"),
         ({"loss": {"kspace": 1.0}}, r"file: \[loss\] kspace .* leave readouts out"),
