@@ -169,12 +169,13 @@ def _walked(own: _Spins, course: _Course, chance: Tensor) -> tuple[Tensor, Tenso
     With a walk W, these turns are ``k W(T)`` less the integral of ``k dW``, whose variance is ``2 D`` times that of
     ``k^2``, and whose part that goes with W(T) is the mean of k.
     """
-    time = course.steps[-1, 3]
-    step = (2 * own.diffusion * time.float()).sqrt()[..., None] * chance[:, :3]
+    time = course.steps[-1, 3].clamp_min(1e-12)
+    spread = (2 * own.diffusion).sqrt()  # apart from time, whose gradient is finite where nothing diffuses
+    step = (spread * time.float().sqrt())[..., None] * chance[:, :3]
     mean = course.first / time
     rest = (course.second - (mean * course.first).sum()).clamp_min(1e-12).float()
     turns = ((course.steps[-1, :3] - mean).float()[:, None] * step).sum(1)
-    return step, turns - (2 * own.diffusion * rest).sqrt() * chance[:, 3]
+    return step, turns - spread * rest.sqrt() * chance[:, 3]
 
 
 def _heard(plus: Tensor, angle: Tensor) -> Tensor:

@@ -63,6 +63,18 @@ def test_diffusion_attenuates_echoes_and_samples():
     assert difference(differentiable_isochromats(scheme.timeline(), voxels, spins=4096), wanted) < 0.01
 
 
+def test_spins_diffuse_through_a_repetition_that_lasts_no_time():
+    timeline, voxels = shimmed(SCHEME.timeline(values())), head(diffusion=3e-9)
+    voxels.diffusion[::2] = 0.0
+    lengths = timeline.duration.clone()
+    lengths[9:18] = 0.0
+    timeline = replace(timeline, duration=lengths.requires_grad_())
+    found = differentiable_isochromats(timeline, voxels, spins=1024)
+    assert difference(found.detach(), simulate_isochromats(timeline, voxels, spins=1024)) < 0.01
+    found.abs().square().sum().backward()
+    assert bool(lengths.grad.isfinite().all())
+
+
 def test_slopes_are_those_of_differences():
     start, voxels = values(), head(diffusion=3e-9)
     generator = torch.Generator().manual_seed(1)
