@@ -18,7 +18,7 @@ import numpy as np
 import pypulseq as pp
 from torch import Tensor
 
-from pulsetwin.errors import ProtocolError
+from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.export.realise_plan import Readout, Repetition, repetitions
 from pulsetwin.export.realise_readout import Window, readout_gradients, window
 from pulsetwin.scanner import Scanner
@@ -93,9 +93,15 @@ def realise(
     ProtocolError
         If the timeline has finite pulses, carriers, shims, or samples that no acquisition takes; or if the scanner has
         too little B1 or gradient, where the least duration is told.
+    ShapeError
+        If `refocusing` has not one value for each pulse.
     """
     if pulse not in PULSES:
         raise ProtocolError(f"pulse {pulse!r} is unknown: choose {' or '.join(PULSES)}")
+    if refocusing is not None and len(refocusing) != timeline.pulses:
+        raise ShapeError(
+            f"realise: refocusing has {len(refocusing)} values for {timeline.pulses} pulses: give one each"
+        )
     plan = repetitions(timeline)
     turned = [one.flip_angle > _EXCITATION for one in plan] if refocusing is None else refocusing.tolist()
     uses = [_USES[one] for one in turned]

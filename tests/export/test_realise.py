@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.interpolate import CubicSpline
 
-from pulsetwin.errors import ProtocolError
+from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.export.realise import Realised, realise
 from pulsetwin.export.realise_readout import _integrals, readout_gradients, window
 from pulsetwin.export.siemens import write_siemens
@@ -187,3 +187,8 @@ def test_what_cannot_be_is_refused(tmp_path):
     learnt.flip_angle[0] = 60.0
     with pytest.raises(ProtocolError, match="is the least that works"):
         realise(learnt, PRISMA, fov=FOV)
+
+
+def test_other_numbers_of_refocusings_than_pulses_are_refused():
+    with pytest.raises(ShapeError, match=f"{SIZE - 1} values for {SIZE} pulses"):
+        realise(gre(), PRISMA, fov=FOV, refocusing=torch.zeros(SIZE - 1, dtype=torch.bool))
