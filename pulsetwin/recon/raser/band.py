@@ -19,7 +19,8 @@ class Band(NamedTuple):
     Attributes
     ----------
     data
-        Measured, ``[angle, time]``, noise white.
+        Measured, ``[angle, time]``, its noise nearly white: the filter's edge takes some 3 % of its variance, and
+        neighbours have a correlation of 0.03, so that chi squared per sample is 0.97 where all is right.
     drive
         Filtered more narrowly, at the times and in the middle between them: ``[angle, 2 time - 1]``.
     step

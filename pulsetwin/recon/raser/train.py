@@ -23,6 +23,7 @@ from pulsetwin.recon.raser.purpose import Purpose
 
 _SEEN_FIRST = 16  # batches of examples before the first step
 _HELD_OUT = 1 << 31  # added to the seed: of images that are not trained with
+_LASTING = ("seed", "batch", "fresh", "rate")  # settings of a training that is to go on
 _RISE = 0.05  # share of the steps in which the rate rises
 _OF_SQUARES, _OF_SSIM, _WINDOW = 10.0, 0.2, 7  # weights in the loss beside that of the profiles, and pixels of SSIM
 
@@ -97,6 +98,7 @@ def train(
     pool, areas = Pool(purpose, training.seed, told["images"]), projector(purpose)
     pool.play(_SEEN_FIRST * training.batch)
     held = held_out(purpose, training)
+    parts = [*told["parts"], [told["steps"], training.steps]]  # where each began, and over how many the rate falls
     for step in range(told["steps"], training.steps):
         for group in optimiser.param_groups:
             group["lr"] = training.rate * _schedule(step / training.steps)
@@ -110,8 +112,8 @@ def train(
         done = step + 1
         if done % training.every == 0 or done == training.steps:
             figures = figures_of(networks, held)
-            about = {"steps": done, "images": pool.played, "seed": training.seed, "batch": training.batch,
-                     "rate": training.rate, "held_out": figures}  # fmt: skip
+            about = {name: getattr(training, name) for name in _LASTING}
+            about |= {"steps": done, "images": pool.played, "parts": parts, "held_out": figures}
             save_networks(path, networks, about, None if done == training.steps else _kept(optimiser, networks))
             tell(done, figures)
     return networks
@@ -183,15 +185,17 @@ def _restore(optimiser: torch.optim.Optimizer, networks: Networks, state: dict[s
 
 
 def _begun(purpose: Purpose, training: Training) -> tuple[Networks, dict[str, Any], dict[str, Tensor]]:
-    return new_networks(purpose, seed=training.seed), {"steps": 0, "images": 0}, {}
+    return new_networks(purpose, seed=training.seed), {"steps": 0, "images": 0, "parts": []}, {}
 
 
 def _resumed(
     path: str | Path, purpose: Purpose, training: Training
 ) -> tuple[Networks, dict[str, Any], dict[str, Tensor]]:
     networks, told, state = load_networks(path)
-    if networks.purpose != purpose or told["seed"] != training.seed:
-        raise MismatchError(f"{path} is for {networks.purpose} with seed {told['seed']}: resume with the same settings")
+    changed = [name for name in _LASTING if told.get(name) != getattr(training, name)]
+    if networks.purpose != purpose or changed:
+        before = ", ".join(f"{name} {told.get(name)}" for name in _LASTING)
+        raise MismatchError(f"{path} is for {networks.purpose} with {before}: resume with the same settings")
     if not state:
         raise MismatchError(f"the training of {path} is over after {told['steps']} steps: train anew")
     if told["steps"] >= training.steps:

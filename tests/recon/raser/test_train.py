@@ -94,11 +94,15 @@ def test_a_training_goes_on_after_an_interrupt(tmp_path):
     assert any(name.startswith("exp_avg_sq.") for name in state)
     with pytest.raises(MismatchError, match="2 of 2 steps already"):
         train(path, PURPOSE, replace(SHORT, steps=2), resume=True)
-    with pytest.raises(MismatchError, match="same settings"):
-        train(path, PURPOSE, replace(SHORT, seed=1), resume=True)
+    for change in ({"seed": 1}, {"batch": 3}, {"fresh": 2}, {"rate": 1e-3}):
+        with pytest.raises(
+            MismatchError, match=r"seed 0, batch 2, fresh 1, rate 0\.002: resume with the same settings"
+        ):
+            train(path, PURPOSE, replace(SHORT, **change), resume=True)
     train(path, PURPOSE, SHORT, resume=True)
     _, told, state = load_networks(path)
-    assert (told["steps"], told["seed"], state) == (4, 0, {})
+    assert (told["steps"], told["seed"], told["fresh"], state) == (4, 0, 1, {})
+    assert told["parts"] == [[0, 4], [2, 4]]
     with pytest.raises(MismatchError, match="over after 4 steps"):
         train(path, PURPOSE, SHORT, resume=True)
 
