@@ -88,8 +88,8 @@ def gradient_echoes(
     rf_spoiling
         Increment of the phase's increment [rad].
     readouts
-        How many of the `matrix` lines, those about the centre of k-space, or of the spokes, evenly spaced, are played;
-        None for all.
+        How many are played: of the `matrix` lines those about the centre of k-space, or so many spokes, evenly spaced
+        over half a turn; None for as many as `matrix`.
     largest_moment
         Bound of all moments [1/m].
 
@@ -104,11 +104,7 @@ def gradient_echoes(
     before, after = te - (matrix // 2) * dwell, tr - te - (matrix - 1 - matrix // 2) * dwell
     if before <= 0 or after <= 0:
         raise ProtocolError(f"gradient echoes: {matrix} samples of {dwell:g} s do not fit TE {te:g} s, TR {tr:g} s")
-    centre, readout = _lines(matrix, fov, trajectory)
-    played = (
-        torch.arange(count) * matrix // count if trajectory == "radial" else torch.arange(count) + (matrix - count) // 2
-    )
-    centre, readout = centre[played], readout[played]
+    centre, readout = _lines(matrix, count, fov, trajectory)
     number = torch.arange(count, dtype=torch.float64)
     direction = readout / readout.norm(dim=1, keepdim=True)
     values = {
@@ -142,16 +138,16 @@ def gradient_echoes(
     return Scheme(values, bounds, build, refocusing, (matrix, matrix), (fov, fov, thickness))
 
 
-def _lines(matrix: int, fov: float, trajectory: str) -> tuple[Tensor, Tensor]:
+def _lines(matrix: int, count: int, fov: float, trajectory: str) -> tuple[Tensor, Tensor]:
     """Return k at the echo and its way over the readout [1/m], each ``[line, 2]``."""
-    width = matrix / fov
-    place = (torch.arange(matrix, dtype=torch.float64) - matrix // 2) / fov
-    zero = torch.zeros_like(place)
+    width, number = matrix / fov, torch.arange(count, dtype=torch.float64)
+    zero = torch.zeros_like(number)
     if trajectory == "cartesian":
+        place = (number + (matrix - count) // 2 - matrix // 2) / fov
         return torch.stack((zero, place), 1), torch.stack((zero + width, zero), 1)
     if trajectory == "radial":
-        angle = torch.arange(matrix, dtype=torch.float64) * math.pi / matrix
-        return torch.zeros(matrix, 2, dtype=torch.float64), width * torch.stack((angle.cos(), angle.sin()), 1)
+        angle = number * math.pi / count
+        return torch.stack((zero, zero), 1), width * torch.stack((angle.cos(), angle.sin()), 1)
     raise ProtocolError(f"gradient echoes: trajectory {trajectory!r} is neither cartesian nor radial")
 
 

@@ -49,6 +49,15 @@ def test_gradient_echoes_have_cartesian_or_radial_kspace():
     assert torch.allclose(k.norm(dim=2), (torch.arange(8) - 4).abs().double().expand(8, 8))
 
 
+@pytest.mark.parametrize("count", [1, 5, 8, 12])
+def test_fewer_readouts_are_central_lines_or_evenly_spaced_spokes(count):
+    lines = gradient_echoes(matrix=12, readouts=count).values["centre"][:, 1] * 0.2
+    assert lines.round().int().tolist() == list(range(-6, 6))[(12 - count) // 2 :][:count]
+    readout = gradient_echoes(matrix=12, readouts=count, trajectory="radial").values["readout"].numpy()
+    assert np.allclose(np.degrees(np.arctan2(*readout.T[::-1])), np.arange(count) * 180 / count)
+    assert np.allclose(np.linalg.norm(readout, axis=1), 60)
+
+
 def test_bends_move_samples_by_sines_and_not_the_ends():
     scheme = gradient_echoes(matrix=8)
     bend = torch.zeros(8, 4, 2, dtype=torch.float64)
