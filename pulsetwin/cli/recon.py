@@ -107,10 +107,14 @@ def _repaired(raw: RawData, options: argparse.Namespace) -> Images:
             raise ProtocolError(f"--{name.replace('_', '-')} is not for images by --image-network: leave it out")
     if options.method != "auto":
         raise ProtocolError(f"--method {options.method}: --image-network has its own: leave one of them out")
+    if not options.seq:
+        raise ProtocolError("--image-network needs --seq: give the .seq that the network learnt with")
     from pulsetwin.recon.image_network import load_image_network
     from pulsetwin.recon.image_repair import reconstruct_repaired
+    from pulsetwin.sim.timeline_from_seq import timeline_from_seq
 
-    return reconstruct_repaired(raw, load_image_network(options.image_network), progress=bar())
+    network = load_image_network(options.image_network)
+    return reconstruct_repaired(raw, timeline_from_seq(options.seq), network, progress=bar())
 
 
 def _mapped(raw: RawData, images: Images, options: argparse.Namespace, timings: dict[str, float]) -> Mapped | None:

@@ -111,7 +111,7 @@ class Problem:
         scheme, target = self.scheme, self.experiment.target
         timeline = self.timeline(values)
         lines = sampled_kspace(timeline, scheme.refocusing).detach().unflatten(0, (len(timeline.readout_shape), -1))
-        purpose = purpose_of(lines, scheme.fov, scheme.matrix, target.method, target.iterations)
+        purpose = purpose_of(lines, timeline, scheme.fov, scheme.matrix, target.method, target.iterations)
         return replace(self.network.with_weights(weights_of(values)), purpose=purpose)
 
     def encoding(self, timeline: Timeline) -> Nufft:

@@ -20,10 +20,13 @@ from pulsetwin.recon.layout import contrasts_of
 from pulsetwin.recon.quality import image_figures
 from pulsetwin.recon.reconstruct import imaging_readouts
 from pulsetwin.recon.walsh import walsh
+from pulsetwin.sim.timeline import Timeline
 from pulsetwin.volume import Images, affine_ras
 
 PURPOSE = "repair of images"
-_NEAR = 0.1  # of a cell of k-space, within which the middles of readouts are where they were learnt
+_NEAR = 0.1  # of a cell of k-space, within which samples are where they were learnt
+_ALIKE = 0.01  # of the largest flip angle, or rad of the receiver's phase, within which pulses and readouts are equal
+_NO_PULSE = 1e-6  # flip angle [rad] that a `.seq` may leave out
 
 
 def new_repair_network(*, width: int = 32, layers: int = 3, kernel: int = 3, seed: int = 0) -> ImageNetwork:
@@ -35,14 +38,17 @@ def new_repair_network(*, width: int = 32, layers: int = 3, kernel: int = 3, see
 
 
 def purpose_of(
-    kspace: Tensor, fov: tuple[float, float, float], matrix: tuple[int, int], method: str, iterations: int
-) -> dict[str, Any]:
+    kspace: Tensor, played: Timeline, fov: tuple[float, float, float], matrix: tuple[int, int], method: str,
+    iterations: int,
+) -> dict[str, Any]:  # fmt: skip
     """Return what a network is for that learnt with a sequence: all that its images are made by.
 
     Parameters
     ----------
     kspace
         Position of each sample [1/m], ``[readout, sample, 3]``.
+    played
+        The sequence.
     fov
         Field of view along x, y, z [m].
     matrix
@@ -50,11 +56,20 @@ def purpose_of(
     method, iterations
         Of `direct_image`.
     """
-    samples = kspace.shape[1]
+    pulses, received = _pulses(played)
     return {
-        "what": PURPOSE, "middles": kspace[:, samples // 2, :2].tolist(), "samples": samples, "fov": list(fov),
-        "matrix": list(matrix), "method": method, "iterations": iterations,
+        "what": PURPOSE, "kspace": kspace[..., :2].round(decimals=3).tolist(),
+        "pulses": torch.view_as_real(pulses).tolist(), "received": torch.view_as_real(received).tolist(),
+        "fov": list(fov), "matrix": list(matrix), "method": method, "iterations": iterations,
     }  # fmt: skip
+
+
+def _pulses(played: Timeline) -> tuple[Tensor, Tensor]:
+    """Return flip angle and phase of each pulse as ``flip exp(i phase)`` [rad], and the factor of each readout."""
+    pulses = torch.polar(played.flip_angle.detach().abs(), played.phase.detach())
+    pulses = torch.where(played.flip_angle.detach() < 0, -pulses, pulses)[pulses.abs() > _NO_PULSE]
+    phase = played.sample_phase[played.readout_start[:-1]].detach()
+    return pulses, torch.polar(torch.ones_like(phase), phase)
 
 
 def repaired(network: ImageNetwork, image: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
@@ -81,13 +96,17 @@ def repaired(network: ImageNetwork, image: Tensor, weights: Mapping[str, Tensor]
     return image + unit * torch.view_as_complex(change.contiguous())
 
 
-def reconstruct_repaired(raw: RawData, network: ImageNetwork, *, progress: Progress = silent) -> Images:
+def reconstruct_repaired(
+    raw: RawData, played: Timeline, network: ImageNetwork, *, progress: Progress = silent
+) -> Images:
     """Return images of a learnt sequence as it learnt to make them: coil by coil, combined, repaired by its network.
 
     Parameters
     ----------
     raw
         The scan, with a trajectory.
+    played
+        Its sequence.
     network
         That learnt with its sequence.
     progress
@@ -100,6 +119,7 @@ def reconstruct_repaired(raw: RawData, network: ImageNetwork, *, progress: Progr
     """
     if network.purpose.get("what") != PURPOSE:
         raise MismatchError(f"the network is for {network.purpose.get('what')}, not {PURPOSE}: give one that is")
+    _check_pulses(played, network.purpose)
     readouts, left_out = imaging_readouts(raw)
     whiten, _ = channel_matrix(raw, readouts, coils=None, coil_bytes=0, memory=raw.coils, dtype=torch.complex128)
     contrasts, contrast = contrasts_of(readouts)
@@ -122,7 +142,7 @@ def _image(readouts: Readouts, whiten: Tensor, network: ImageNetwork) -> Tensor:
     """Return the image ``[y, x]`` of the readouts of one slice."""
     about = network.purpose
     kspace = torch.from_numpy(readouts.trajectory.positions())  # type: ignore[union-attr]
-    _check_sequence(kspace, about)
+    _check_kspace(kspace, about)
     transform = encoding(kspace.reshape(-1, 3), tuple(about["fov"]), tuple(about["matrix"]))
     signals = whiten @ torch.from_numpy(np.asarray(readouts.samples[:])).movedim(1, 0).flatten(1).to(whiten.dtype)
     images = torch.stack([direct_image(one, transform, about["method"], about["iterations"]) for one in signals])
@@ -130,13 +150,26 @@ def _image(readouts: Readouts, whiten: Tensor, network: ImageNetwork) -> Tensor:
     return repaired(network, combined)
 
 
-def _check_sequence(kspace: Tensor, about: Mapping[str, Any]) -> None:
-    """Check that readouts ``[readout, sample, 3]`` [1/m] are those that a network learnt with."""
-    middles = torch.tensor(about["middles"], dtype=torch.float64)
-    if kspace.shape[:2] != (len(middles), about["samples"]):
-        raise MismatchError(f"the network learnt with {len(middles)} readouts of {about['samples']} samples, but there "
-                            f"are {len(kspace)} of {kspace.shape[1]}: give the network of this sequence")  # fmt: skip
-    apart = (kspace[:, about["samples"] // 2, :2] - middles).abs() * torch.tensor(about["fov"][:2])
+def _check_pulses(played: Timeline, about: Mapping[str, Any]) -> None:
+    """Check that a sequence has the flip angles and phases, of pulses and readouts, that a network learnt with."""
+    for name, what, found in zip(("pulses", "received"), ("pulses", "readouts"), _pulses(played), strict=True):
+        learnt = torch.view_as_complex(torch.tensor(about[name], dtype=torch.float64))
+        if len(found) != len(learnt):
+            told = f"{len(learnt)} {what}, but the .seq has {len(found)}"
+        elif float((found - learnt).abs().max()) > _ALIKE * float(learnt.abs().max()):
+            told = f"other flip angles or phases of {what} than those of the .seq"
+        else:
+            continue
+        raise MismatchError(f"the network learnt with {told}: give the network of this sequence")
+
+
+def _check_kspace(kspace: Tensor, about: Mapping[str, Any]) -> None:
+    """Check that samples ``[readout, sample, 3]`` [1/m] are where those are that a network learnt with."""
+    learnt = torch.tensor(about["kspace"], dtype=torch.float64)
+    if kspace.shape[:2] != learnt.shape[:2]:
+        told = "{} readouts of {} samples, but there are {} of {}".format(*learnt.shape[:2], *kspace.shape[:2])
+        raise MismatchError(f"the network learnt with {told}: give the network of this sequence")
+    apart = (kspace[..., :2] - learnt).abs() * torch.tensor(about["fov"][:2])
     if float(apart.max()) > _NEAR:
-        raise MismatchError(f"the network learnt with readouts up to {float(apart.max()):.2g} cells of k-space from "
+        raise MismatchError(f"the network learnt with samples up to {float(apart.max()):.2g} cells of k-space from "
                             "those of the .seq: give the network of this sequence")  # fmt: skip

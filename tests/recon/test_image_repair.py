@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from pulsetwin.errors import MismatchError
+from pulsetwin.optimize.schemes import gradient_echoes
 from pulsetwin.rawdata import Geometry, RawData, Readouts, Trajectory
 from pulsetwin.recon.image_network import load_image_network, save_image_network
 from pulsetwin.recon.image_repair import new_repair_network, purpose_of, reconstruct_repaired, repaired
@@ -26,12 +30,19 @@ def lines(count=6, samples=8):
     return k / 0.2
 
 
-def active(seed=0, **about):
+def played(count=6, degrees=5.0, rf_spoiling=84.0):
+    """Return a sequence of as many pulses and readouts."""
+    return gradient_echoes(
+        matrix=8, flip_angle=math.radians(degrees), rf_spoiling=math.radians(rf_spoiling), readouts=count
+    ).timeline()
+
+
+def active(seed=0, k=None, **about):
     """Return a network that changes images, for a scan of `lines`, and its purpose."""
     network = new_repair_network(width=4, layers=2, seed=seed)
     weights = {name: value + 0.1 * drawn(*value.shape, dtype=torch.float32) for name, value in network.weights.items()}
     other = network.with_weights(weights)
-    other.purpose.update(purpose_of(lines(), FOV, (8, 8), "adjoint", 1) | about)
+    other.purpose.update(purpose_of(lines() if k is None else k, played(), FOV, (8, 8), "adjoint", 1) | about)
     return other
 
 
@@ -97,7 +108,7 @@ def test_scans_are_repaired_slice_by_slice_as_their_images_are(coils, tmp_path):
     image, k = drawn(8, 8) + 2, lines()
     share = torch.linspace(0.3, 1.0, coils, dtype=torch.float64)
     maps = (share / share.norm())[:, None, None].expand(coils, 8, 8)  # alike everywhere: they add up to the image
-    found = reconstruct_repaired(scan(image, k, maps), network).values[0, 0]
+    found = reconstruct_repaired(scan(image, k, maps), played(), network).values[0, 0]
     kept = torch.fft.fftshift(torch.fft.fft2(torch.fft.ifftshift(image)))
     kept[[0, 7]] = 0
     low = torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(kept)))
@@ -107,14 +118,44 @@ def test_scans_are_repaired_slice_by_slice_as_their_images_are(coils, tmp_path):
     np.testing.assert_allclose(found * phase / abs(phase), wanted, atol=1e-4 * np.abs(wanted).max())
 
 
+def spokes(step, count=6, samples=8):
+    """Return k of spokes through the centre, turned by `step` [rad] each [1/m]."""
+    angle = step * torch.arange(count, dtype=torch.float64)[:, None]
+    along = torch.arange(samples) - samples // 2
+    return torch.stack((along * angle.cos(), along * angle.sin(), torch.zeros(count, samples)), -1) / 0.2
+
+
 @pytest.mark.parametrize(
-    ("k", "about", "told"),
+    ("k", "learnt", "told"),
     [
-        (lines(7), {}, "learnt with 6 readouts of 8 samples, but there are 7 of 8"),
-        (lines() + 1.0, {}, "0.2 cells of k-space"),
-        (lines(), {"what": "T1"}, "is for T1, not repair of images"),
+        (lines(7), lines(), "learnt with 6 readouts of 8 samples, but there are 7 of 8"),
+        (lines() + 1.0, lines(), "0.2 cells of k-space"),
+        (lines() * torch.tensor([-1.0, 1, 1]), lines(), "8 cells of k-space"),
+        (lines().flip(0), lines(), "5 cells of k-space"),
+        (spokes(math.radians(111.246)), spokes(math.pi / 6), "cells of k-space"),
     ],
 )
-def test_scans_of_another_sequence_are_refused(k, about, told):
+def test_scans_of_other_samples_are_refused(k, learnt, told):
+    network = active(k=learnt)
     with pytest.raises(MismatchError, match=told):
-        reconstruct_repaired(scan(drawn(8, 8), k), active(**about))
+        reconstruct_repaired(scan(drawn(8, 8), k), played(), network)
+    assert reconstruct_repaired(scan(drawn(8, 8), learnt), played(), network).values.shape == (1, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (played(degrees=40.0), "other flip angles or phases of pulses"),
+        (played(rf_spoiling=117.0), "other flip angles or phases of pulses"),
+        (replace(played(), sample_phase=torch.zeros(48, dtype=torch.float64)), "other .* phases of readouts"),
+        (played(5), "learnt with 6 pulses, but the .seq has 5"),
+    ],
+)
+def test_scans_of_other_pulses_are_refused(other, told):
+    with pytest.raises(MismatchError, match=told):
+        reconstruct_repaired(scan(drawn(8, 8), lines()), other, active())
+
+
+def test_networks_for_something_else_are_refused():
+    with pytest.raises(MismatchError, match="is for T1, not repair of images"):
+        reconstruct_repaired(scan(drawn(8, 8), lines()), played(), active(what="T1"))
