@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from pulsetwin.atomic import atomic_file
@@ -53,7 +53,7 @@ def write_network(path: str | Path, kind: str, content: Mapping[str, Any]) -> No
     tensors: dict[str, Tensor] = {}
     told = json.dumps(_without_tensors(content, "", tensors))
     with atomic_file(path, force=True) as temporary:
-        save_file(tensors, temporary, {"format": f"pulsetwin {kind}", "version": str(_VERSION), "content": told})
+        temporary.write_bytes(save(tensors, {"format": f"pulsetwin {kind}", "version": str(_VERSION), "content": told}))
 
 
 def read_network(
