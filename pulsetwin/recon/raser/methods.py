@@ -33,6 +33,7 @@ SHIPPED = files("pulsetwin.recon.raser") / "networks.safetensors"
 USUAL = Purpose()
 """Of whose T1, T2* and inversion samples are taken to be, about, if nothing else is said."""
 _EXPLAINED = 0.8, 1.2  # chi squared
+_OF_BAND = 0.03  # correlation of neighbouring samples that the band's filter makes of white noise
 _LEARNT = 0.8  # of what was known beforehand: an error above tells that the data added nothing
 _PUMPED = "; if the sample was pumped meanwhile, say so by --raser-pump-decay"
 _PULLED = (
@@ -185,6 +186,10 @@ def _doubts(found: Inversion, before: Parameters) -> Iterator[str]:
     if not low < found.chi_squared < high:
         told = f"chi squared is {found.chi_squared:.3g} per sample"
         yield f"{told}: the model does not explain the data, so doubt the image{_PUMPED * (found.pump_decay is None)}"
+    neighbours = float(correlation(found.residual, 2)[-1])
+    if abs(neighbours) > _OF_BAND + 3 / math.sqrt(found.residual.size):
+        told = f"the residual is not white (correlation of neighbours {neighbours:.3f})"
+        yield f"{told}: the model does not explain the data, so doubt the image"
     if not found.settled:
         yield "the fit had not settled when its iterations were over: check gain and T2*, or measure finer pixels"
     for name, error, usual, known in zip(("T1", "T2*", "kappa"), found.errors, before, KNOWN, strict=True):
