@@ -53,7 +53,19 @@ def write_network(path: str | Path, kind: str, content: Mapping[str, Any]) -> No
     tensors: dict[str, Tensor] = {}
     told = json.dumps(_without_tensors(content, "", tensors))
     with atomic_file(path, force=True) as temporary:
-        temporary.write_bytes(save(tensors, {"format": f"pulsetwin {kind}", "version": str(_VERSION), "content": told}))
+        about = {"format": f"pulsetwin {kind}", "version": str(_VERSION), "content": told}
+        temporary.write_bytes(_ordered(save(tensors, about)))
+
+
+def _ordered(file: bytes) -> bytes:
+    """Return a safetensors file with its header sorted, whose metadata come in random order: equal for equal content.
+
+    The file is the header's length in 8 bytes, the header, JSON that spaces fill to a multiple of 8, and the tensors.
+    """
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.dumps(json.loads(file[8:end]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + file[end:]
 
 
 def read_network(
