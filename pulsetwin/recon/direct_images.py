@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pulsetwin.errors import ShapeError
+from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.operators.nufft import Nufft, grid_positions
 from pulsetwin.operators.solve import conjugate_gradient
 
@@ -40,7 +40,11 @@ def direct_image(signal: Tensor, transform: Nufft, method: str = "adjoint", iter
     ------
     ShapeError
         If there are not as many samples as positions.
+    ProtocolError
+        If there is no such method.
     """
+    if method not in METHODS:
+        raise ProtocolError(f"no method {method!r} of direct images; there are {', '.join(METHODS)}")
     if signal.shape != transform.positions.shape[:-1]:
         raise ShapeError(f"signal is {tuple(signal.shape)}, positions {tuple(transform.positions.shape)}: one each")
     scale = 1 / math.sqrt(math.prod(transform.shape))
