@@ -20,7 +20,10 @@ EXTRAS = ("spectra", "sinogram", "residual", "pumped")
 """Spectra's sizes, sinogram and what is pumped, ``[1, angle, mode]``; the residual's correlation, ``[1, 1, lag]``."""
 _SINOGRAM = ("RASER", "Spectra as measured, and the projections of the image: each angle in units of its mean.")
 _PUMPED = ("RASER", "What was pumped into each mode at first, in units of the threshold a second.")
-_DEVIATION = ("RASER", "The image, its largest voxel 1, and its standard deviation.")
+_DEVIATION = (
+    "RASER",
+    "The image, its largest voxel 1, and its standard deviation. All errors told are those of the noise.",
+)
 _RESIDUAL = ("RASER", "Correlation of the residual's samples with later ones: 0 but for lag 0 where it is white noise.")
 
 

@@ -137,22 +137,25 @@ def test_what_is_taken_for_the_sample_is_used(raw, monkeypatch):
 
 
 def test_doubts_of_an_inversion_are_told(raw):
-    """Of what the pixels cannot show always; of parameters that the data hardly tell, and of fits cut short."""
+    """Nothing of a sure one; parameters that the data hardly tell or that moved far, wide pixels, fits cut short."""
     before = Parameters(5.0, 0.7, 1.0)
     rng = np.random.default_rng(0)
     white = rng.standard_normal((10, 401)) + 1j * rng.standard_normal((10, 401))
     sure = Inversion(*np.zeros((4, 1, 1)), before, Parameters(0.1, 0.01, 0.03), 1.0, white, settled=True)
-    (always,) = methods._doubts(sure, before)
-    assert "pixels cannot show" in always
+    assert list(methods._doubts(sure, before, 0.1223)) == []
+    (wide,) = methods._doubts(sure, before, 0.2)
+    assert "pixels are wide" in wide
+    (far,) = methods._doubts(replace(sure, parameters=Parameters(5.0, 0.8, 1.0)), before, 0.1223)
+    assert "T2* or kappa is far" in far
     unsure = replace(sure, errors=Parameters(0.95, 0.01, 0.29), settled=False, chi_squared=float("nan"))
-    told = list(methods._doubts(unsure, before))
+    told = list(methods._doubts(unsure, before, 0.1223))
     for words in ("chi squared is nan", "not settled", "hardly tell T1:", "hardly tell kappa:"):
         assert sum(words in one for one in told) == 1, words
-    assert len(told) == 5
+    assert len(told) == 4
     smeared = white[:, 1:] + 0.1 * white[:, :-1]  # a correlation of 0.1: 0.077 is told of 4000 samples
-    (words, _) = methods._doubts(replace(sure, residual=smeared), before)
+    (words,) = methods._doubts(replace(sure, residual=smeared), before, 0.1223)
     assert "not white (correlation of neighbours 0." in words
-    assert always in image_of_scan(raw, "inversion").warnings
+    assert image_of_scan(raw, "inversion").warnings == (wide,)
 
 
 def test_what_is_pumped_is_told(raw, monkeypatch):
