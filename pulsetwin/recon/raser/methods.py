@@ -36,6 +36,10 @@ _EXPLAINED = 0.8, 1.2  # chi squared
 _OF_BAND = 0.03  # correlation of neighbouring samples that the band's filter makes of white noise
 _LEARNT = 0.8  # of what was known beforehand: an error above tells that the data added nothing
 _PUMPED = "; if the sample was pumped meanwhile, say so by --raser-pump-decay"
+_ANOTHER_PUMP = (
+    "do not trust image, T1, T2* and kappa: the fit with pumping has not settled, as where pumping does not fade as "
+    "exp(-t / decay), there is none, or gain or T2* are wrong; chi squared does not tell these apart"
+)
 _WIDE = 1 / 3  # pixel over the line's width, 1 / pi T2*: T2* came out 7 % wrong with 0.46, 1 % with 0.27
 _MOVED = 3.0  # errors
 _PULLED = "what the pixels cannot show pulls T2* and kappa by more than the errors told, those of the noise"
@@ -189,7 +193,9 @@ def _doubts(found: Inversion, before: Parameters, bandwidth: float) -> Iterator[
     if abs(neighbours) > _OF_BAND + 3 / math.sqrt(found.residual.size):
         told = f"the residual is not white (correlation of neighbours {neighbours:.3f})"
         yield f"{told}: the model does not explain the data, so doubt the image"
-    if not found.settled:
+    if not found.settled and found.pump_decay is not None:
+        yield _ANOTHER_PUMP
+    elif not found.settled:
         yield "the fit had not settled when its iterations were over: check gain and T2*, or measure finer pixels"
     for name, error, usual, known in zip(("T1", "T2*", "kappa"), found.errors, before, KNOWN, strict=True):
         if error > _LEARNT * known * usual:

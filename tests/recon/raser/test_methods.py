@@ -152,6 +152,9 @@ def test_doubts_of_an_inversion_are_told(raw):
     for words in ("chi squared is nan", "not settled", "hardly tell T1:", "hardly tell kappa:"):
         assert sum(words in one for one in told) == 1, words
     assert len(told) == 4
+    (words,) = methods._doubts(replace(sure, settled=False, pump_decay=(1.0, 0.1)), before, 0.1223)
+    assert words.startswith("do not trust")
+    assert "fade" in words
     smeared = white[:, 1:] + 0.1 * white[:, :-1]  # a correlation of 0.1: 0.077 is told of 4000 samples
     (words,) = methods._doubts(replace(sure, residual=smeared), before, 0.1223)
     assert "not white (correlation of neighbours 0." in words
