@@ -128,9 +128,15 @@ def invert(
     ----------
     Equations of motion: Lehmkuhl et al. 2022, doi:10.1126/sciadv.abp8483.
     """
-    _check(signal, angles, over_threshold, parameters, start, weight, pixel_bandwidth, per_pixel, pump_decay)
-    inside = np.ones(matrix, bool) if inside is None else inside
-    band = in_band(signal, dwell, 25 + 1.5 * over_threshold if width is None else width, noise)
+    width = 25 + 1.5 * over_threshold if width is None else width
+    _check_settings(
+        known, dwell=dwell, over_threshold=over_threshold, T1=parameters[0], **{"T2*": parameters[1]},
+        kappa=parameters[2], start=start, weight=weight, pixel_bandwidth=pixel_bandwidth, per_pixel=per_pixel,
+        width=width, noise=1.0 if noise is None else noise, pump_decay=1.0 if pump_decay is None else pump_decay,
+    )  # fmt: skip
+    _check_data(signal, angles)
+    inside = _pixels(matrix, inside)
+    band = in_band(signal, dwell, width, noise)
     scan = Scan(
         data=[as_rows(one) for one in band.data],
         noise=band.noise,
@@ -160,24 +166,34 @@ def invert(
         ) from error
 
 
-def _check(
-    signal: np.ndarray, angles: np.ndarray, over_threshold: float, parameters: Parameters, start: float, weight: float,
-    pixel_bandwidth: float, per_pixel: int, pump_decay: float | None,
-) -> None:  # fmt: skip
-    if signal.ndim != 2 or angles.ndim != 1 or len(signal) != len(angles):
-        raise ShapeError(f"signals are {signal.shape}, angles {angles.shape}: give [angle, sample] and one angle each")
-    settings = {
-        "T1": parameters[0], "T2*": parameters[1], "kappa": parameters[2], "start": start, "weight": weight,
-        "over_threshold": over_threshold, "pixel_bandwidth": pixel_bandwidth, "per_pixel": per_pixel,
-        "pump_decay": 1.0 if pump_decay is None else pump_decay,
-    }  # fmt: skip
-    for name, value in settings.items():
+def _check_settings(known: tuple[float, float, float], **settings: float) -> None:
+    if len(known) != 3:
+        raise ShapeError(f"known has {len(known)} numbers: give three, of T1, T2* and kappa")
+    for name, value in [*settings.items(), *(("known", value) for value in known)]:
         if not 0 < value < math.inf:
             raise ProtocolError(f"{name} = {value:g}: give a number above 0")
+
+
+def _check_data(signal: np.ndarray, angles: np.ndarray) -> None:
+    if signal.ndim != 2 or angles.ndim != 1 or len(signal) != len(angles) or not len(angles):
+        raise ShapeError(f"signals are {signal.shape}, angles {angles.shape}: give [angle, sample] and one angle each")
+    if not np.abs(angles).max() <= 2 * math.pi + 1e-6:  # which a NaN is not, either
+        raise ProtocolError(f"angles reach {np.abs(angles).max():g}: give them in rad, at most 2 pi")
     powers = (np.abs(signal) ** 2).sum(1)
     bad = ~(np.isfinite(powers) & (powers > 0))
     if bad.any():
         raise ProtocolError(f"projection {int(bad.argmax())} is empty or not a number: leave it and its angle out")
+
+
+def _pixels(matrix: tuple[int, int], inside: np.ndarray | None) -> np.ndarray:
+    """Return the pixels that there may be something in, bool ``[y, x]``."""
+    if len(matrix) != 2 or not all(isinstance(count, int | np.integer) and count > 0 for count in matrix):
+        raise ShapeError(f"matrix is {matrix}: give how many pixels along y and x, whole numbers above 0")
+    if inside is None:
+        return np.ones(matrix, bool)
+    if inside.shape != tuple(matrix) or inside.dtype != bool or not inside.any():
+        raise ShapeError(f"inside is {inside.dtype} {inside.shape}: give bool {tuple(matrix)}, true somewhere")
+    return inside
 
 
 def strips_over(inside: np.ndarray, per_pixel: int = 1) -> int:

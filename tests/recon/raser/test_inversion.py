@@ -160,3 +160,30 @@ def test_bad_input_is_told():
             inverted(signal, **{name: -1.0})
     with pytest.raises(ProtocolError, match="T2"):
         inverted(signal, parameters=Parameters(5.0, -0.7, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "wrong", "words"),
+    [
+        ({"angles": np.append(ANGLES[:-1], np.nan)}, ProtocolError, "angles reach nan"),
+        ({"angles": np.degrees(ANGLES)}, ProtocolError, "in rad"),
+        ({"angles": np.zeros(0), "signal": np.zeros((0, SAMPLES))}, ShapeError, "one angle each"),
+        ({"dwell": 0.0}, ProtocolError, "dwell = 0"),
+        ({"dwell": np.nan}, ProtocolError, "dwell = nan"),
+        ({"width": 0.0}, ProtocolError, "width = 0"),
+        ({"noise": -1.0}, ProtocolError, "noise = -1"),
+        ({"known": (0.2, 0.0, 0.3)}, ProtocolError, "known = 0"),
+        ({"known": (0.2, -0.1, 0.3)}, ProtocolError, "known = -0.1"),
+        ({"known": (0.2, 0.1)}, ShapeError, "known has 2"),
+        ({"matrix": (0, 16)}, ShapeError, "whole numbers"),
+        ({"matrix": (-16, 16)}, ShapeError, "whole numbers"),
+        ({"matrix": (16.0, 16)}, ShapeError, "whole numbers"),
+        ({"inside": np.ones((16, 16), int)}, ShapeError, "inside is int64"),
+        ({"inside": np.ones((16, 15), bool)}, ShapeError, "give bool"),
+        ({"inside": np.zeros((16, 16), bool)}, ShapeError, "true somewhere"),
+    ],
+)
+def test_settings_that_make_no_sense_are_told(settings, wrong, words):
+    given = {"signal": scan(), "dwell": DWELL, "angles": ANGLES, "matrix": (16, 16), "pixel_bandwidth": BANDWIDTH}
+    with pytest.raises(wrong, match=words):
+        invert(**given | settings)
