@@ -22,6 +22,7 @@ from pulsetwin.progress import bar
 if TYPE_CHECKING:
     from pulsetwin.export.maps_output import Mapped
     from pulsetwin.rawdata import RawData
+    from pulsetwin.recon.image_network import ImageNetwork
     from pulsetwin.volume import Images
 
 _GIB = 1 << 30
@@ -41,6 +42,7 @@ def recon(options: argparse.Namespace) -> int:
     writable(options.output, inputs.values(), force=options.force)
     check(options, inputs.values())
     map_cest.check_scan(options)
+    network = _repair_network(options)
     from pulsetwin.export.recon_output import write_recon
     from pulsetwin.recon.read import read
 
@@ -57,7 +59,7 @@ def recon(options: argparse.Namespace) -> int:
     if recon_raser.wanted(raw, options):
         settings |= recon_raser.settings(options)
     with timed(timings, "reconstruct"):
-        images = _images(raw, reference, options)
+        images = _images(raw, reference, network, options)
     mapped = _mapped(raw, images, options, timings)
     kept = {"settings": settings, "inputs": inputs, "timings": timings, "extras": images.extras}
     kept |= {"mapped": mapped, "bids": options.bids}
@@ -70,10 +72,15 @@ def recon(options: argparse.Namespace) -> int:
     return 0
 
 
-def _images(raw: RawData, reference: RawData | None, options: argparse.Namespace) -> Images:
+def _images(
+    raw: RawData, reference: RawData | None, network: ImageNetwork | None, options: argparse.Namespace
+) -> Images:
     """Return the images: volumes of a QALAS are resolved by echo, unless a method is asked for."""
-    if options.image_network:
-        return _repaired(raw, options)
+    if network is not None:
+        from pulsetwin.recon.image_repair import reconstruct_repaired
+        from pulsetwin.sim.timeline_from_seq import timeline_from_seq
+
+        return reconstruct_repaired(raw, timeline_from_seq(options.seq), network, progress=bar())
     if options.method == "auto" and raw.definitions.keys() >= _QALAS:
         for name in _GENERAL:
             if getattr(options, name) not in (None, False, "cpu"):
@@ -100,8 +107,10 @@ def _images(raw: RawData, reference: RawData | None, options: argparse.Namespace
     )
 
 
-def _repaired(raw: RawData, options: argparse.Namespace) -> Images:
-    """Return the images of a learnt sequence, made and repaired as its network learnt to."""
+def _repair_network(options: argparse.Namespace) -> ImageNetwork | None:
+    """Return the network that is to repair the images, if any."""
+    if not options.image_network:
+        return None
     for name in (*_GENERAL, "coils", "t1_network"):
         if getattr(options, name) not in (None, False, "cpu"):
             raise ProtocolError(f"--{name.replace('_', '-')} is not for images by --image-network: leave it out")
@@ -110,11 +119,11 @@ def _repaired(raw: RawData, options: argparse.Namespace) -> Images:
     if not options.seq:
         raise ProtocolError("--image-network needs --seq: give the .seq that the network learnt with")
     from pulsetwin.recon.image_network import load_image_network
-    from pulsetwin.recon.image_repair import reconstruct_repaired
-    from pulsetwin.sim.timeline_from_seq import timeline_from_seq
+    from pulsetwin.recon.image_repair import learnt_with
 
     network = load_image_network(options.image_network)
-    return reconstruct_repaired(raw, timeline_from_seq(options.seq), network, progress=bar())
+    learnt_with(network)
+    return network
 
 
 def _mapped(raw: RawData, images: Images, options: argparse.Namespace, timings: dict[str, float]) -> Mapped | None:

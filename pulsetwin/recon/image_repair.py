@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pulsetwin.errors import MismatchError
+from pulsetwin.errors import MismatchError, ProtocolError
 from pulsetwin.progress import Progress, silent
 from pulsetwin.rawdata import RawData, Readouts
 from pulsetwin.recon.channels import channel_matrix
 from pulsetwin.recon.combine import adaptive
-from pulsetwin.recon.direct_images import direct_image, encoding
+from pulsetwin.recon.direct_images import METHODS, direct_image, encoding
 from pulsetwin.recon.image_network import Architecture, ImageNetwork, new_image_network
 from pulsetwin.recon.layout import contrasts_of
 from pulsetwin.recon.quality import image_figures
@@ -27,6 +28,22 @@ PURPOSE = "repair of images"
 _NEAR = 0.1  # of a cell of k-space, within which samples are where they were learnt
 _ALIKE = 0.01  # of the largest flip angle, or rad of the receiver's phase, within which pulses and readouts are equal
 _NO_PULSE = 1e-6  # flip angle [rad] that a `.seq` may leave out
+
+
+class Learnt(NamedTuple):
+    """What a network learnt with: a sequence and how its images were made, see `purpose_of`.
+
+    k of samples [1/m] ``[readout, sample, 2]``; flip angle and phase of each pulse as ``flip exp(i phase)`` [rad], and
+    the receiver's factor of each readout, complex; field of view along x, y, z [m]; voxels along y, x.
+    """
+
+    kspace: Tensor
+    pulses: Tensor
+    received: Tensor
+    fov: tuple[float, float, float]
+    matrix: tuple[int, int]
+    method: str
+    iterations: int
 
 
 def new_repair_network(*, width: int = 32, layers: int = 3, kernel: int = 3, seed: int = 0) -> ImageNetwork:
@@ -115,45 +132,74 @@ def reconstruct_repaired(
     Raises
     ------
     MismatchError
-        If the network is for something else than images, or learnt with another sequence.
+        As of `learnt_with`, or if the network learnt with another sequence.
+    ProtocolError
+        If samples are not finite.
     """
-    if network.purpose.get("what") != PURPOSE:
-        raise MismatchError(f"the network is for {network.purpose.get('what')}, not {PURPOSE}: give one that is")
-    _check_pulses(played, network.purpose)
+    learnt = learnt_with(network)
+    _check_pulses(played, learnt)
     readouts, left_out = imaging_readouts(raw)
     whiten, _ = channel_matrix(raw, readouts, coils=None, coil_bytes=0, memory=raw.coils, dtype=torch.complex128)
     contrasts, contrast = contrasts_of(readouts)
     place = readouts.label("SLC")
     slices = int(place.max(initial=0)) + 1
-    ny, nx = network.purpose["matrix"]
+    ny, nx = learnt.matrix
     values = np.zeros((len(contrasts), slices, ny, nx), np.complex64)
     for number in range(len(contrasts)):
         for index in range(slices):
             member = readouts.select((contrast == number) & (place == index))
             with torch.no_grad():
-                values[number, index] = _image(member, whiten, network).numpy()
+                values[number, index] = repaired(network, _image(member, whiten, learnt)).numpy()
             progress(number * slices + index + 1, len(contrasts) * slices, "reconstructing")
     affine = affine_ras(raw.geometry, (nx, ny, slices))
     quality = image_figures(np.abs(values[0]), None)
     return Images(values, affine, contrasts, None, quality, (*raw.warnings, *left_out))
 
 
-def _image(readouts: Readouts, whiten: Tensor, network: ImageNetwork) -> Tensor:
-    """Return the image ``[y, x]`` of the readouts of one slice."""
+def learnt_with(network: ImageNetwork) -> Learnt:
+    """Return what a network learnt with.
+
+    Raises
+    ------
+    MismatchError
+        If it is for something else than images, or does not tell.
+    """
     about = network.purpose
+    if about.get("what") != PURPOSE:
+        raise MismatchError(f"the network is for {about.get('what')}, not {PURPOSE}: give one that is")
+    try:
+        kspace, pulses, received = (
+            torch.tensor(about[name], dtype=torch.float64) for name in ("kspace", "pulses", "received")
+        )
+        (x, y, z), (ny, nx) = map(float, about["fov"]), map(int, about["matrix"])
+        pulses, received = torch.view_as_complex(pulses), torch.view_as_complex(received)
+        learnt = Learnt(kspace, pulses, received, (x, y, z), (ny, nx), about["method"], int(about["iterations"]))
+        sizes = (x, y, z, ny, nx, learnt.iterations, kspace.numel(), len(pulses), len(received))
+        told = all(0 < size < math.inf for size in sizes) and kspace.ndim == 3 and kspace.shape[2] == 2
+        told &= learnt.method in METHODS and all(bool(one.isfinite().all()) for one in (kspace, pulses, received))
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError):
+        told = False
+    if not told:
+        raise MismatchError("the network does not tell the sequence and the images that it learnt with: train it anew")
+    return learnt
+
+
+def _image(readouts: Readouts, whiten: Tensor, learnt: Learnt) -> Tensor:
+    """Return the image ``[y, x]`` of the readouts of one slice, not yet repaired."""
     kspace = torch.from_numpy(readouts.trajectory.positions())  # type: ignore[union-attr]
-    _check_kspace(kspace, about)
-    transform = encoding(kspace.reshape(-1, 3), tuple(about["fov"]), tuple(about["matrix"]))
+    _check_kspace(kspace, learnt)
+    transform = encoding(kspace.reshape(-1, 3), learnt.fov, learnt.matrix)
     signals = whiten @ torch.from_numpy(np.asarray(readouts.samples[:])).movedim(1, 0).flatten(1).to(whiten.dtype)
-    images = torch.stack([direct_image(one, transform, about["method"], about["iterations"]) for one in signals])
-    combined = images[0] if len(images) == 1 else adaptive(images[:, None], walsh(images[:, None]))[0]
-    return repaired(network, combined)
+    if not bool(signals.isfinite().all()):
+        raise ProtocolError("samples of the scan or of its noise are not finite: check the raw data for NaNs")
+    images = torch.stack([direct_image(one, transform, learnt.method, learnt.iterations) for one in signals])
+    return images[0] if len(images) == 1 else adaptive(images[:, None], walsh(images[:, None]))[0]
 
 
-def _check_pulses(played: Timeline, about: Mapping[str, Any]) -> None:
+def _check_pulses(played: Timeline, network: Learnt) -> None:
     """Check that a sequence has the flip angles and phases, of pulses and readouts, that a network learnt with."""
-    for name, what, found in zip(("pulses", "received"), ("pulses", "readouts"), _pulses(played), strict=True):
-        learnt = torch.view_as_complex(torch.tensor(about[name], dtype=torch.float64))
+    pulses, received = _pulses(played)
+    for what, found, learnt in (("pulses", pulses, network.pulses), ("readouts", received, network.received)):
         if len(found) != len(learnt):
             told = f"{len(learnt)} {what}, but the .seq has {len(found)}"
         elif float((found - learnt).abs().max()) > _ALIKE * float(learnt.abs().max()):
@@ -163,13 +209,13 @@ def _check_pulses(played: Timeline, about: Mapping[str, Any]) -> None:
         raise MismatchError(f"the network learnt with {told}: give the network of this sequence")
 
 
-def _check_kspace(kspace: Tensor, about: Mapping[str, Any]) -> None:
+def _check_kspace(kspace: Tensor, network: Learnt) -> None:
     """Check that samples ``[readout, sample, 3]`` [1/m] are where those are that a network learnt with."""
-    learnt = torch.tensor(about["kspace"], dtype=torch.float64)
+    learnt = network.kspace
     if kspace.shape[:2] != learnt.shape[:2]:
         told = "{} readouts of {} samples, but there are {} of {}".format(*learnt.shape[:2], *kspace.shape[:2])
         raise MismatchError(f"the network learnt with {told}: give the network of this sequence")
-    apart = (kspace[..., :2] - learnt).abs() * torch.tensor(about["fov"][:2])
+    apart = (kspace[..., :2] - learnt).abs() * torch.tensor(network.fov[:2])
     if float(apart.max()) > _NEAR:
         raise MismatchError(f"the network learnt with samples up to {float(apart.max()):.2g} cells of k-space from "
                             "those of the .seq: give the network of this sequence")  # fmt: skip

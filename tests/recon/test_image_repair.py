@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from pulsetwin.errors import MismatchError
+from pulsetwin.cli import main
+from pulsetwin.errors import MismatchError, ProtocolError
 from pulsetwin.optimize.schemes import gradient_echoes
 from pulsetwin.rawdata import Geometry, RawData, Readouts, Trajectory
 from pulsetwin.recon.image_network import load_image_network, save_image_network
-from pulsetwin.recon.image_repair import new_repair_network, purpose_of, reconstruct_repaired, repaired
+from pulsetwin.recon.image_repair import learnt_with, new_repair_network, purpose_of, reconstruct_repaired, repaired
 
 FOV = (0.2, 0.2, 5e-3)
 
@@ -156,6 +157,46 @@ def test_scans_of_other_pulses_are_refused(other, told):
         reconstruct_repaired(scan(drawn(8, 8), lines()), other, active())
 
 
-def test_networks_for_something_else_are_refused():
-    with pytest.raises(MismatchError, match="is for T1, not repair of images"):
-        reconstruct_repaired(scan(drawn(8, 8), lines()), played(), active(what="T1"))
+@pytest.mark.parametrize(
+    ("about", "told"),
+    [
+        ({"what": "T1"}, "is for T1, not repair of images"),
+        ({"matrix": [8, 8, 8]}, "does not tell"),
+        ({"matrix": [0, 8]}, "does not tell"),
+        ({"fov": None}, "does not tell"),
+        ({"fov": [0.2, 0.2, math.nan]}, "does not tell"),
+        ({"kspace": [[1.0, 2.0]]}, "does not tell"),
+        ({"pulses": [[math.nan, 0.0]]}, "does not tell"),
+        ({"pulses": [1.0]}, "does not tell"),
+        ({"method": "steepest"}, "does not tell"),
+        ({"iterations": "many"}, "does not tell"),
+    ],
+)
+def test_networks_for_something_else_or_for_who_knows_what_are_refused(about, told):
+    with pytest.raises(MismatchError, match=told):
+        learnt_with(active(**about))
+
+
+def test_networks_that_tell_too_little_are_refused():
+    whole = active()
+    learnt_with(whole)
+    for name in set(whole.purpose) - {"what"}:
+        some = {key: value for key, value in whole.purpose.items() if key != name}
+        with pytest.raises(MismatchError, match="does not tell"):
+            learnt_with(replace(whole, purpose=some))
+
+
+def test_a_network_that_cannot_serve_is_told_before_the_scan_is_read(tmp_path, capsys):
+    for name in ("scan.dat", "a.seq"):
+        (tmp_path / name).write_bytes(b"")
+    save_image_network(tmp_path / "n.safetensors", active(matrix=[8, 8, 8]))
+    named = [str(tmp_path / "scan.dat"), "--seq", str(tmp_path / "a.seq"), "-o", str(tmp_path / "out")]
+    assert main(["recon", *named, "--image-network", str(tmp_path / "n.safetensors")]) == 2
+    assert "the network does not tell" in capsys.readouterr().err
+
+
+def test_samples_that_are_no_numbers_are_refused():
+    raw = scan(drawn(8, 8), lines(), torch.ones(3, 8, 8))
+    raw.groups[0].samples[2, 1, 3] = np.nan
+    with pytest.raises(ProtocolError, match="not finite"):
+        reconstruct_repaired(raw, played(), active())
