@@ -27,6 +27,7 @@ from pulsetwin.volume import Images, affine_ras
 PURPOSE = "repair of images"
 _NEAR = 0.1  # of a cell of k-space, within which samples are where they were learnt
 _ALIKE = 0.01  # of the largest flip angle, or rad of the receiver's phase, within which pulses and readouts are equal
+_SAME_FOV = 0.01  # of the field of view, relative
 _NO_PULSE = 1e-6  # flip angle [rad] that a `.seq` may leave out
 
 
@@ -137,6 +138,7 @@ def reconstruct_repaired(
         If samples are not finite.
     """
     learnt = learnt_with(network)
+    _check_fov(raw.geometry.fov, learnt)
     _check_pulses(played, learnt)
     readouts, left_out = imaging_readouts(raw)
     whiten, _ = channel_matrix(raw, readouts, coils=None, coil_bytes=0, memory=raw.coils, dtype=torch.complex128)
@@ -194,6 +196,14 @@ def _image(readouts: Readouts, whiten: Tensor, learnt: Learnt) -> Tensor:
         raise ProtocolError("samples of the scan or of its noise are not finite: check the raw data for NaNs")
     images = torch.stack([direct_image(one, transform, learnt.method, learnt.iterations) for one in signals])
     return images[0] if len(images) == 1 else adaptive(images[:, None], walsh(images[:, None]))[0]
+
+
+def _check_fov(fov: tuple[float, float, float], network: Learnt) -> None:
+    """Check that a field of view along x, y, z [m] is that of the images that a network learnt with."""
+    if not np.allclose(fov, network.fov, rtol=_SAME_FOV, atol=0):
+        wanted, found = (" x ".join(f"{1e3 * length:.4g}" for length in one) for one in (network.fov, fov))
+        raise MismatchError(f"the network learnt with a field of view of {wanted} mm, but that of the scan is {found}: "
+                            "give the network of this sequence")  # fmt: skip
 
 
 def _check_pulses(played: Timeline, network: Learnt) -> None:

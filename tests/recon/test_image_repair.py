@@ -195,6 +195,14 @@ def test_a_network_that_cannot_serve_is_told_before_the_scan_is_read(tmp_path, c
     assert "the network does not tell" in capsys.readouterr().err
 
 
+def test_scans_of_another_field_of_view_are_refused():
+    raw = scan(drawn(8, 8), lines())
+    for axis in range(3):
+        fov = tuple(length * (1.1 if place == axis else 1.0) for place, length in enumerate(FOV))
+        with pytest.raises(MismatchError, match="field of view of 200 x 200 x 5 mm"):
+            reconstruct_repaired(replace(raw, geometry=replace(raw.geometry, fov=fov)), played(), active())
+
+
 def test_samples_that_are_no_numbers_are_refused():
     raw = scan(drawn(8, 8), lines(), torch.ones(3, 8, 8))
     raw.groups[0].samples[2, 1, 3] = np.nan
