@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from pulsetwin.sim.timeline import Timeline
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 STATE, FRAMES, FILM = "state.png", "frames", "film"
 _DPI, _RATE, _LAST = 80, 5, 10  # dots per inch, frames per second, and how many the last of them stands for
@@ -105,22 +107,30 @@ def save_film(folder: Path) -> None:
 def _save_gif(frames: Sequence[Path], path: Path) -> None:
     from PIL import Image
 
-    pictures = [Image.open(frame).convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
-    stands = [1000 // _RATE] * (len(pictures) - 1) + [1000 * _LAST // _RATE]
+    pictures = (_picture(frame).convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames)
+    stands = [1000 // _RATE] * (len(frames) - 1) + [1000 * _LAST // _RATE]
     with atomic_file(path, force=True) as temporary:
-        pictures[0].save(temporary, format="GIF", save_all=True, append_images=pictures[1:], duration=stands, loop=0)
+        next(pictures).save(temporary, format="GIF", save_all=True, append_images=pictures, duration=stands, loop=0)
 
 
 def _save_mp4(frames: Sequence[Path], path: Path) -> None:
     """Write H.264 in the colours that every player knows, which take even numbers of pixels."""
     import av
-    from PIL import Image
 
-    pictures = [np.asarray(Image.open(frame).convert("RGB")) for frame in frames]
-    height, width = (edge - edge % 2 for edge in pictures[0].shape[:2])
+    width, height = (edge - edge % 2 for edge in _picture(frames[0]).size)
     with atomic_file(path, force=True) as temporary, av.open(str(temporary), "w", format="mp4") as film:
         stream = film.add_stream("libx264", rate=_RATE, options={"crf": "18"})
         stream.pix_fmt, stream.height, stream.width = "yuv420p", height, width
-        for picture in pictures + pictures[-1:] * (_LAST - 1):
+        for frame in chain(frames, repeat(frames[-1], _LAST - 1)):
+            picture = np.asarray(_picture(frame).convert("RGB"))
             film.mux(stream.encode(av.VideoFrame.from_ndarray(picture[:height, :width], format="rgb24")))
         film.mux(stream.encode())
+
+
+def _picture(frame: Path) -> Image:
+    """Return a frame, read to the end, so that its file is closed."""
+    from PIL.Image import open as opened
+
+    with opened(frame) as picture:
+        picture.load()
+    return picture

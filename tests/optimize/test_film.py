@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 
 import av
 import matplotlib
@@ -66,6 +67,18 @@ def test_films_decode_to_the_pictures_in_order(frames, tmp_path):
             stands.append(film.info["duration"])
             assert np.abs(np.asarray(film.convert("RGB")).astype(float) - frame).mean() < 2.5
     assert stands == [200, 200, 2000]
+
+
+def test_films_are_made_frame_by_frame(tmp_path):
+    """Memory that numpy takes for an MP4 is that of a few of its 20 pictures, of 750 kB each."""
+    for step in range(20):
+        keep_picture(filled(COLOURS[step % 3], size=(5, 5)), tmp_path, step)
+    tracemalloc.start()
+    save_film(tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (tmp_path / "film.gif").exists()
+    assert peak < 10 * 500 * 500 * 3
 
 
 def test_without_the_extra_there_is_a_gif(frames, tmp_path, monkeypatch):
