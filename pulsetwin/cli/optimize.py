@@ -49,7 +49,7 @@ def _sequence_words(result: Mapping[str, Any]) -> str:
         return "passes the check"
     reality = result["reality"]
     longer = "".join(f"; {name} {1e3 * time:.2f} ms longer" for name, time in reality["longer"].items())
-    return f"passes the check; its image differs from the learnt one by {100 * reality['gap']:.1f} %{longer}"
+    return f"passes the check; by graphs its image differs from the learnt one by {100 * reality['gap']:.1f} %{longer}"
 
 
 def _t1_words(result: Mapping[str, Any]) -> str:

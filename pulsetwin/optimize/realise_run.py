@@ -45,8 +45,9 @@ def realise_values(
     Returns
     -------
     dict
-        ``gap``, ``scale`` (its size) and ``shape_gap`` of `RealityGap`; ``longer``, ``duration`` and
-        ``learnt_duration`` of `Realised`; and ``warnings`` of the check.
+        ``gap``, ``scale`` (its size) and ``shape_gap`` of `RealityGap`, and ``engine``, by which they are ``graphs``
+        whatever engine learnt; ``longer``, ``duration`` and ``learnt_duration`` of `Realised`; and ``warnings`` of the
+        check.
     RealityGap
         With the images.
 
@@ -70,8 +71,8 @@ def realise_values(
         max_states=problem.experiment.loop.states,
     )  # fmt: skip
     told = {
-        "gap": gap.gap, "scale": abs(gap.scale), "shape_gap": gap.shape_gap, "longer": own.longer,
-        "duration": own.duration, "learnt_duration": own.learnt_duration,
+        "gap": gap.gap, "scale": abs(gap.scale), "shape_gap": gap.shape_gap, "engine": "graphs",
+        "longer": own.longer, "duration": own.duration, "learnt_duration": own.learnt_duration,
         "warnings": [str(finding) for finding in report.warnings],
     }  # fmt: skip
     return told, gap

@@ -73,6 +73,16 @@ def test_weak_refocusing_pulses_turn_k_in_raw_data(tmp_path):
     np.testing.assert_allclose(raw.groups[0].trajectory.positions()[..., :2], wanted, atol=2e-3)
 
 
+def test_the_gap_is_told_by_graphs_whatever_engine_learnt(tmp_path, capsys):
+    path = tmp_path / "spins.toml"
+    path.write_text(TEXT + 'engine = "isochromats"\nspins = 16\n')
+    assert main(["optimize", str(path), "-o", str(tmp_path / "run")]) == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["engine"], result["reality"]["engine"]) == ("isochromats", "graphs")
+    told = f"by graphs its image differs from the learnt one by {100 * result['reality']['gap']:.1f} %"
+    assert told in capsys.readouterr().out
+
+
 def test_what_cannot_be_played_is_told_and_the_run_ends(tmp_path, capsys):
     """Six samples are no multiple of four."""
     path = tmp_path / "six.toml"
