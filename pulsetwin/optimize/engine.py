@@ -45,6 +45,13 @@ class Engine:
             return simulate_graphs(timeline, voxels, max_states=self.states).signal
         return differentiable_isochromats(timeline, voxels, spins=self.spins)
 
+    def dropped(self, timeline: Timeline, voxels: Voxels) -> int:
+        """Return how many states of a sequence its graph leaves out, 0 of isochromats."""
+        if self.name != "graphs":
+            return 0
+        with torch.no_grad():
+            return build_graph(timeline, voxels, max_states=self.states).dropped
+
 
 def choose_engine(name: str, timeline: Timeline, voxels: Voxels, states: int, spins: int) -> Engine:
     """Return the engine of a name; of ``auto``, the one that is nearer to the truth.
@@ -66,9 +73,10 @@ def choose_engine(name: str, timeline: Timeline, voxels: Voxels, states: int, sp
     """
     if name != "auto":
         return Engine(name, states, spins)
+    graphs = Engine("graphs", states, spins, "all states of the first sequence are kept")
+    if graphs.dropped(timeline, voxels) == 0:
+        return graphs
     with torch.no_grad():
-        if build_graph(timeline, voxels, max_states=states).dropped == 0:
-            return Engine("graphs", states, spins, "all states are kept")
         intervals = len(voxels) * len(timeline.duration)
         many = min(_MOST, max(_FEWEST, 4 * spins, 2 ** ((_SPINS_IN_ALL // intervals).bit_length() - 1)))
         truth = simulate_isochromats(timeline, voxels, spins=many, seed=_OTHER_SEED)

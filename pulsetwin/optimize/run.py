@@ -175,7 +175,8 @@ def _result(
     result = {
         "title": experiment.title, "seed": experiment.loop.seed, "steps": learnt.step,
         "image_error": float(relative_l2(image, shown.image).sqrt()), "sar": float(problem.relative_sar(timeline)),
-        "loss": learnt.history[-1]["loss"], "engine": problem.engine.name, "engine_reason": problem.engine.why, **spent,
+        "loss": learnt.history[-1]["loss"], "engine": problem.engine.name, "engine_reason": problem.engine.why,
+        "states_dropped": problem.engine.dropped(timeline, shown.voxels), **spent,
     }  # fmt: skip
     if experiment.target.kind == "steady":
         _, before = problem.of_target.measured(problem.target.timeline(), shown.voxels)

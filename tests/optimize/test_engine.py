@@ -46,7 +46,7 @@ def test_engines_agree_on_image_and_slopes():
 
 def test_structured_sequences_are_played_by_graphs():
     engine = problem().engine
-    assert (engine.name, engine.why) == ("graphs", "all states are kept")
+    assert (engine.name, engine.why) == ("graphs", "all states of the first sequence are kept")
 
 
 def test_few_states_of_a_spoiled_sequence_are_enough():
@@ -74,12 +74,25 @@ def test_a_random_sequence_is_played_by_the_engine_that_is_nearer_to_the_truth()
     assert errors[0] < 0.03 < errors[1]
 
 
+def test_states_of_what_was_learnt_are_dropped_where_those_of_the_first_sequence_were_not():
+    """What begins as equal lines keeps all its states; lines that are no longer equal have more."""
+    own, generator = problem(states=64), torch.Generator().manual_seed(0)
+    learnt = {
+        name: own.scheme.values[name] + 10 * torch.randn((8, 2), generator=generator, dtype=torch.float64)
+        for name in ("centre", "readout", "spoil")
+    }
+    assert own.engine.why == "all states of the first sequence are kept"
+    assert own.engine.dropped(own.scheme.timeline(), own.still[0].voxels) == 0
+    assert own.engine.dropped(own.scheme.timeline(learnt), own.still[0].voxels) > 0
+
+
 def test_runs_tell_their_engine_and_learn_by_it(tmp_path):
     tables = TABLES | {"learn": {"free": ["flip_angle"]}, "loss": {"sar": 0.01}}
     for name in ("graphs", "isochromats"):
         own = experiment_from(tables | {"loop": {"engine": name, "steps": 8, "spins": 256}}, "file", name)
         result = run_experiment(own, tmp_path / name)
         assert (result["engine"], result["engine_reason"]) == (name, "asked for")
+        assert result["states_dropped"] == 0
         assert 0.6 < result["sar"] < 0.99
 
 
