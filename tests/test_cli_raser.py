@@ -73,7 +73,7 @@ def test_what_does_not_go_together_is_told(folder, capsys):
         (("--method", "cnn", "--coils", "2"), "--coils is not for a RASER"),
         (("--method", "cnn"), "train some for it"),
         (("--method", "inversion", "--gain", "-2"), "gain -2"),
-        (("--method", "inversion", "--gain", "1e6"), "check --gain"),
+        (("--method", "inversion", "--gain", "1e6"), "check the gain"),
         (("--method", "fbp", "--gain", "2"), "--gain is not for --method fbp"),
         (("--method", "fbp", "--over-threshold", "12"), "--over-threshold is not for --method fbp"),
         (("--method", "cnn", "--raser-t2star", "0.8", *networks), "train some for it"),

@@ -147,6 +147,11 @@ def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress, *, rough: bo
         Called with the iteration and how many there are at most.
     rough
         Whether the image of the guess is none yet, and is looked for with much noise and held parameters first.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If equations have no solution, or one that is not a number.
     """
     if guess.pumping is not None:
         guess = replace(guess, pumping=_pumping(scan, guess, ratio / _FINE[0]))
@@ -172,6 +177,8 @@ def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress, *, rough: bo
             break
         near = last and largest < _NEAR
     progress(most, most, "invert")
+    if not np.isfinite(best.misfit):
+        raise np.linalg.LinAlgError("the signal runs away")
     return best
 
 

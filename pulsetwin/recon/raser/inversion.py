@@ -160,9 +160,9 @@ def invert(
     try:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what is no number is told below
             return _told(scan, fit(scan, guess, ratio, progress, rough=first is None), inside)
-    except ValueError as error:  # that of linear algebra is one, too
+    except np.linalg.LinAlgError as error:
         raise ProtocolError(
-            "the fit failed: check --gain and --over-threshold, and that the scan is more than noise"
+            f"the fit failed ({error}): check the gain and over_threshold, and that the scan is more than noise"
         ) from error
 
 

@@ -89,7 +89,15 @@ def as_complex(pairs: np.ndarray) -> np.ndarray:
 
 
 def between(signal: np.ndarray) -> np.ndarray:
-    """Return a smooth signal, ``[2 time]`` as rows, at its times and in the middle between them, complex."""
+    """Return a smooth signal, ``[2 time]`` as rows, at its times and in the middle between them, complex.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If a sample is not a number: equations were solved that have no solution.
+    """
+    if not np.isfinite(signal).all():
+        raise np.linalg.LinAlgError("the signal runs away")
     pairs = signal.reshape(-1, 2)
     times = np.arange(len(pairs))
     return as_complex(make_interp_spline(times, pairs, k=7)(np.arange(2 * len(pairs) - 1) / 2))

@@ -116,7 +116,7 @@ def test_a_pumping_that_is_not_in_the_model_is_told_by_chi_squared():
 
 @pytest.mark.parametrize("gain", [0.05, 1e6, 1e-6])
 def test_a_gain_that_is_far_off_is_told(gain):
-    with pytest.raises(ProtocolError, match="check --gain"):
+    with pytest.raises(ProtocolError, match="check the gain"):
         inverted(scan(), parameters=Parameters(5.0, 0.7, gain**-2.0))
 
 
@@ -125,6 +125,15 @@ def test_noise_alone_is_told():
     noise = rng.standard_normal((12, SAMPLES)) + 1j * rng.standard_normal((12, SAMPLES))
     with pytest.raises(ProtocolError, match="more than noise"):
         inverted(noise, parameters=Parameters(5.0, 0.7, 1.0))
+
+
+def test_an_error_of_another_kind_is_not_said_to_be_the_gains(monkeypatch):
+    def broken(*_):
+        raise ValueError("a mistake of the program")
+
+    monkeypatch.setattr(fit, "starts_of", broken)
+    with pytest.raises(ValueError, match="a mistake of the program"):
+        inverted(scan())
 
 
 def test_a_fit_that_is_cut_short_is_not_settled(monkeypatch):
