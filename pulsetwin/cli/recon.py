@@ -58,6 +58,10 @@ def recon(options: argparse.Namespace) -> int:
     settings = {name: getattr(options, name) for name in _SETTINGS}
     if recon_raser.wanted(raw, options):
         settings |= recon_raser.settings(options)
+    if network is not None:
+        from pulsetwin.recon.image_repair import repair_settings
+
+        settings |= repair_settings(network)
     with timed(timings, "reconstruct"):
         images = _images(raw, reference, network, options)
     mapped = _mapped(raw, images, options, timings)

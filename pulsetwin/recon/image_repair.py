@@ -55,6 +55,13 @@ def new_repair_network(*, width: int = 32, layers: int = 3, kernel: int = 3, see
     return network
 
 
+def repair_settings(network: ImageNetwork) -> dict[str, Any]:
+    """Return how the images are made that a network repairs, and the network's SHA-256; errors as of `learnt_with`."""
+    learnt = learnt_with(network)
+    steps = {} if learnt.method == "adjoint" else {"iterations": learnt.iterations}
+    return {"method": learnt.method, **steps, "image_network": network.digest}
+
+
 def purpose_of(
     kspace: Tensor, played: Timeline, fov: tuple[float, float, float], matrix: tuple[int, int], method: str,
     iterations: int,
@@ -146,16 +153,22 @@ def reconstruct_repaired(
     place = readouts.label("SLC")
     slices = int(place.max(initial=0)) + 1
     ny, nx = learnt.matrix
-    values = np.zeros((len(contrasts), slices, ny, nx), np.complex64)
+    values, plain = np.zeros((2, len(contrasts), slices, ny, nx), np.complex64)
     for number in range(len(contrasts)):
         for index in range(slices):
             member = readouts.select((contrast == number) & (place == index))
             with torch.no_grad():
-                values[number, index] = repaired(network, _image(member, whiten, learnt)).numpy()
+                image = _image(member, whiten, learnt)
+                values[number, index], plain[number, index] = repaired(network, image).numpy(), image.numpy()
             progress(number * slices + index + 1, len(contrasts) * slices, "reconstructing")
     affine = affine_ras(raw.geometry, (nx, ny, slices))
-    quality = image_figures(np.abs(values[0]), None)
-    return Images(values, affine, contrasts, None, quality, (*raw.warnings, *left_out))
+    quality = {"coils": float(len(whiten)), **image_figures(np.abs(values[0]), None)}
+    change = float(np.linalg.norm(values - plain) / max(np.linalg.norm(plain), np.finfo(np.float32).tiny))
+    told = (
+        f"a network (SHA-256 {network.digest}) repaired the images, which changed them by {100 * change:.2g} %: doubt "
+        "what it did not learn"
+    )
+    return Images(values, affine, contrasts, None, quality, (*raw.warnings, *left_out, told))
 
 
 def learnt_with(network: ImageNetwork) -> Learnt:

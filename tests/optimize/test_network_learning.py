@@ -200,6 +200,10 @@ def test_raw_data_of_the_learnt_sequence_become_the_learnt_image(small, tmp_path
     named = [str(tmp_path / "scan.dat"), "--seq", str(run / "sequence.seq"), "-o", str(tmp_path / "out")]
     used = ["--image-network", str(run / "network.safetensors")]
     assert main(["recon", *named, *used]) == 0
+    told = json.loads((tmp_path / "out/summary.json").read_text())
+    made = {name: told["settings"][name] for name in ("method", "iterations", "image_network")}
+    assert made == {"method": "cg", "iterations": 5, "image_network": network.digest}
+    assert sum(network.digest in warning for warning in told["warnings"]) == 1
     found = np.load(tmp_path / "out/images_complex.npy")[0, 0]
     scale = np.vdot(learnt["image"], found) / np.vdot(learnt["image"], learnt["image"])  # of the receiver
     gap = np.linalg.norm(found / scale - learnt["image"]) / np.linalg.norm(learnt["image"])

@@ -14,7 +14,14 @@ from pulsetwin.errors import MismatchError, ProtocolError
 from pulsetwin.optimize.schemes import gradient_echoes
 from pulsetwin.rawdata import Geometry, RawData, Readouts, Trajectory
 from pulsetwin.recon.image_network import load_image_network, save_image_network
-from pulsetwin.recon.image_repair import learnt_with, new_repair_network, purpose_of, reconstruct_repaired, repaired
+from pulsetwin.recon.image_repair import (
+    learnt_with,
+    new_repair_network,
+    purpose_of,
+    reconstruct_repaired,
+    repair_settings,
+    repaired,
+)
 
 FOV = (0.2, 0.2, 5e-3)
 
@@ -184,6 +191,22 @@ def test_networks_that_tell_too_little_are_refused():
         some = {key: value for key, value in whole.purpose.items() if key != name}
         with pytest.raises(MismatchError, match="does not tell"):
             learnt_with(replace(whole, purpose=some))
+
+
+def test_what_a_network_did_is_told():
+    network = active()
+    assert repair_settings(network) == {"method": "adjoint", "image_network": network.digest}
+    steps = active(method="cg", iterations=7)
+    assert repair_settings(steps) == {"method": "cg", "iterations": 7, "image_network": steps.digest}
+    raw = scan(drawn(8, 8), lines())
+    found = reconstruct_repaired(raw, played(), network)
+    idle = network.with_weights({name: torch.zeros_like(value) for name, value in network.weights.items()})
+    plain = reconstruct_repaired(raw, played(), idle)
+    change = np.linalg.norm(found.values - plain.values) / np.linalg.norm(plain.values)
+    assert f"a network (SHA-256 {network.digest}) repaired the images" in found.warnings[0]
+    assert f"changed them by {100 * change:.2g} %" in found.warnings[0]
+    assert "changed them by 0 %" in plain.warnings[0]
+    assert found.quality["coils"] == 1
 
 
 def test_a_network_that_cannot_serve_is_told_before_the_scan_is_read(tmp_path, capsys):
