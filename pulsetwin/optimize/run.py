@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from pulsetwin.optimize.realise_run import SEQUENCE, realise_values
 from pulsetwin.optimize.t1_experiment import T1Experiment
 from pulsetwin.optimize.t1_run import NETWORK, learn_t1
 from pulsetwin.optimize.t1_run import OUTPUTS as T1_OUTPUTS
+from pulsetwin.optimize.time_spent import SPENT, time_spent
 from pulsetwin.progress import Progress, silent
 from pulsetwin.recon.image_network import save_image_network
 from pulsetwin.sim.isochromats import simulate_isochromats
@@ -43,10 +43,10 @@ def run_experiment(
     """Learn what an experiment asks for, and return its result, as in ``result.json``.
 
     The folder holds ``experiment.toml``, ``checkpoint.pt``, ``learnt.npz`` (the timeline's tensors, the learnt values
-    as ``value_NAME``, ``image`` and ``target``), ``result.json``, ``state.png``, a film (see `film.save_film`), and
-    ``sequence.seq`` where the scanner can play what was learnt, see `realise_run.realise_values`, and
-    ``network.safetensors`` where a network repairs images; of T1 mapping, what `t1_run.learn_t1` says and
-    ``result.json``.
+    as ``value_NAME``, ``image`` and ``target``), ``result.json``, ``spent.json``, ``state.png``, a film (see
+    `film.save_film`), and ``sequence.seq`` where the scanner can play what was learnt, see
+    `realise_run.realise_values`, and ``network.safetensors`` where a network repairs images; of T1 mapping, what
+    `t1_run.learn_t1` says and ``result.json``.
 
     Parameters
     ----------
@@ -79,14 +79,16 @@ def run_experiment(
     shown = problem.shown()
     _begin(folder, experiment)
 
-    def watch(step: int, values: dict[str, Tensor], history: Sequence[Mapping[str, float]]) -> None:
-        if step % experiment.loop.pictures == 0:
-            keep_picture(_picture(problem, values, shown, history), folder, step, show)
+    with time_spent(folder / SPENT) as spent:
 
-    began, used = time.monotonic(), time.process_time()
-    learnt = _learnt(problem, folder / CHECKPOINT, progress, watch)
-    spent = {"seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - used}
-    result = _finish(folder, problem, shown, learnt, spent)
+        def watch(step: int, values: dict[str, Tensor], history: Sequence[Mapping[str, float]]) -> None:
+            if step % experiment.loop.every == 0:
+                spent()
+            if step % experiment.loop.pictures == 0:
+                keep_picture(_picture(problem, values, shown, history), folder, step, show)
+
+        learnt = _learnt(problem, folder / CHECKPOINT, progress, watch)
+    result = _finish(folder, problem, shown, learnt, spent())
     keep_picture(_picture(problem, learnt.values, shown, learnt.history), folder, learnt.step, show)
     save_film(folder)
     return result

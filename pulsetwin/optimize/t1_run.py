@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from pulsetwin.optimize.t1_experiment import InversionRecovery, T1Experiment
 from pulsetwin.optimize.t1_mapping import T1Problem, complex_noise, t1_problem_of, weights_of
 from pulsetwin.optimize.t1_picture import t1_figure
 from pulsetwin.optimize.t1_precision import Readout, Usual, deviations, fitted_t1, overall, usual_of
+from pulsetwin.optimize.time_spent import SPENT, time_spent
 from pulsetwin.progress import Progress, silent
 from pulsetwin.recon.image_network import ImageNetwork, save_image_network
 from pulsetwin.recon.t1_network import purpose_of, told_t1
@@ -73,12 +73,12 @@ def learn_t1(
     problem, turns = t1_problem_of(experiment), experiment.turns
     scanner = Scanner.preset(_SCANNER)
     build(_protocol(experiment.sequence, problem.scheme.values, scanner), scanner)
-    began, used = time.monotonic(), time.process_time()
-    taught = learn_in_turns(
-        problem.loss_of, problem.parameters, problem.turns, seed=turns.seed, folder=folder / _TURNS, every=turns.every,
-        progress=progress, watch=_watched(problem, folder, show),
-    )  # fmt: skip
-    spent = {"seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - used}
+    with time_spent(folder / SPENT) as spent:
+        taught = learn_in_turns(
+            problem.loss_of, problem.parameters, problem.turns, seed=turns.seed, folder=folder / _TURNS,
+            every=turns.every, progress=progress, watch=_watched(problem, folder, show, spent),
+        )  # fmt: skip
+        lasted = spent()
     values = _of_sequence(problem, taught.values)
     times = {"TI": values["inversion_time"].tolist(), "recovery": values["recovery"].tolist()}
     network = replace(problem.network.with_weights(weights_of(taught.values)), purpose=_purpose(problem, values))
@@ -91,17 +91,22 @@ def learn_t1(
     save_film(folder)
     return {
         "title": experiment.title, "seed": turns.seed, "steps": len(taught.history),
-        "loss": taught.history[-1]["loss"], **times, **_errors(tested), **_cost(problem, values), **spent,
+        "loss": taught.history[-1]["loss"], **times, **_errors(tested), **_cost(problem, values), **lasted,
         **_realised(experiment.sequence, values, folder / SEQUENCE),
     }  # fmt: skip
 
 
-def _watched(problem: T1Problem, folder: Path, show: Show) -> Watch:
-    """Return what keeps pictures while the run learns, of a brain seen by as many states as it learns with."""
+def _watched(problem: T1Problem, folder: Path, show: Show, spent: Callable[[], object]) -> Watch:
+    """Return what keeps the time spent and pictures while the run learns.
+
+    They are of a brain seen by as many states as it learns with.
+    """
     phantom = _brain(problem)
     noise = _noise(problem)
 
     def watch(step: int, values: dict[str, Tensor], history: Sequence[Mapping[str, float]]) -> None:
+        if step % problem.experiment.turns.every == 0:
+            spent()
         if step % problem.experiment.turns.pictures:
             return
         played = _of_sequence(problem, values)
