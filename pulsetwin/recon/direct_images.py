@@ -1,4 +1,4 @@
-"""Images of one coil's samples anywhere in k-space by few plain steps, differentiable in samples and positions."""
+"""Images of each coil's samples anywhere in k-space by few plain steps, differentiable in samples and positions."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def encoding(kspace: Tensor, fov: tuple[float, float, float], grid: tuple[int, .
 
 
 def direct_image(signal: Tensor, transform: Nufft, method: str = "adjoint", iterations: int = 10) -> Tensor:
-    """Return the image, complex128 ``[*grid]``, scaled such that a full Cartesian scan gives the magnetisation.
+    """Return the image, complex128 ``[*batch, *grid]``, scaled such that a full Cartesian scan gives the magnetisation.
 
     Parameters
     ----------
     signal
-        Complex ``[sample]``, of one coil of uniform sensitivity.
+        Complex ``[*batch, sample]``, each of one coil of uniform sensitivity.
     transform
         See `encoding`.
     method
@@ -45,26 +45,28 @@ def direct_image(signal: Tensor, transform: Nufft, method: str = "adjoint", iter
     """
     if method not in METHODS:
         raise ProtocolError(f"no method {method!r} of direct images; there are {', '.join(METHODS)}")
-    if signal.shape != transform.positions.shape[:-1]:
+    points = transform.positions.shape[:-1]
+    if signal.shape[max(signal.ndim - len(points), 0) :] != points:
         raise ShapeError(f"signal is {tuple(signal.shape)}, positions {tuple(transform.positions.shape)}: one each")
     scale = 1 / math.sqrt(math.prod(transform.shape))
     signal = signal.to(torch.complex128) * scale
     back = transform.adjoint(signal)
     if method == "adjoint":
         return back
-    normal = transform.toeplitz(dtype=torch.complex128)
+    normal = transform.toeplitz(dtype=torch.complex128) if transform.positions.requires_grad else transform.normal
     if method == "cg":
-        return conjugate_gradient(normal, back, iterations=iterations, tolerance=_SOLVED)
+        batch = back.ndim - len(transform.shape)
+        return conjugate_gradient(normal, back, iterations=iterations, tolerance=_SOLVED, batch_axes=batch)
     with torch.no_grad():
-        step = 1 / _largest_eigenvalue(normal, back)
+        step = 1 / _largest_eigenvalue(normal, back.new_ones(transform.shape))
     image = step * back
     for _ in range(iterations - 1):
         image = image + step * (back - normal(image))
     return image
 
 
-def _largest_eigenvalue(normal: Callable[[Tensor], Tensor], like: Tensor, iterations: int = 30) -> float:
-    vector = torch.ones_like(like)
+def _largest_eigenvalue(normal: Callable[[Tensor], Tensor], vector: Tensor, iterations: int = 30) -> float:
+    """Return the largest eigenvalue of a positive operator by the power method, from a vector on."""
     for _ in range(iterations):
         vector = normal(vector / vector.norm())
     return 1.02 * float(vector.norm())  # the power method comes from below

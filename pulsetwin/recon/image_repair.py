@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pulsetwin.errors import MismatchError, ProtocolError
+from pulsetwin.operators.nufft import Nufft
 from pulsetwin.progress import Progress, silent
 from pulsetwin.rawdata import RawData, Readouts
 from pulsetwin.recon.channels import channel_matrix
@@ -154,11 +155,12 @@ def reconstruct_repaired(
     slices = int(place.max(initial=0)) + 1
     ny, nx = learnt.matrix
     values, plain = np.zeros((2, len(contrasts), slices, ny, nx), np.complex64)
+    transforms: dict[bytes, Nufft] = {}
     for number in range(len(contrasts)):
         for index in range(slices):
             member = readouts.select((contrast == number) & (place == index))
             with torch.no_grad():
-                image = _image(member, whiten, learnt)
+                image = _image(member, whiten, learnt, transforms)
                 values[number, index], plain[number, index] = repaired(network, image).numpy(), image.numpy()
             progress(number * slices + index + 1, len(contrasts) * slices, "reconstructing")
     affine = affine_ras(raw.geometry, (nx, ny, slices))
@@ -199,15 +201,16 @@ def learnt_with(network: ImageNetwork) -> Learnt:
     return learnt
 
 
-def _image(readouts: Readouts, whiten: Tensor, learnt: Learnt) -> Tensor:
-    """Return the image ``[y, x]`` of the readouts of one slice, not yet repaired."""
+def _image(readouts: Readouts, whiten: Tensor, learnt: Learnt, transforms: dict[bytes, Nufft]) -> Tensor:
+    """Return the image ``[y, x]`` of the readouts of one slice, not yet repaired; equal samples share a transform."""
     kspace = torch.from_numpy(readouts.trajectory.positions())  # type: ignore[union-attr]
     _check_kspace(kspace, learnt)
-    transform = encoding(kspace.reshape(-1, 3), learnt.fov, learnt.matrix)
+    encoded = encoding(kspace.reshape(-1, 3), learnt.fov, learnt.matrix)
+    transform = transforms.setdefault(kspace.numpy().tobytes(), encoded)
     signals = whiten @ torch.from_numpy(np.asarray(readouts.samples[:])).movedim(1, 0).flatten(1).to(whiten.dtype)
     if not bool(signals.isfinite().all()):
         raise ProtocolError("samples of the scan or of its noise are not finite: check the raw data for NaNs")
-    images = torch.stack([direct_image(one, transform, learnt.method, learnt.iterations) for one in signals])
+    images = direct_image(signals, transform, learnt.method, learnt.iterations)
     return images[0] if len(images) == 1 else adaptive(images[:, None], walsh(images[:, None]))[0]
 
 

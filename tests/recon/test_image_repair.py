@@ -11,6 +11,7 @@ import torch
 
 from pulsetwin.cli import main
 from pulsetwin.errors import MismatchError, ProtocolError
+from pulsetwin.operators.nufft import Nufft
 from pulsetwin.optimize.schemes import gradient_echoes
 from pulsetwin.rawdata import Geometry, RawData, Readouts, Trajectory
 from pulsetwin.recon.image_network import load_image_network, save_image_network
@@ -131,6 +132,20 @@ def spokes(step, count=6, samples=8):
     angle = step * torch.arange(count, dtype=torch.float64)[:, None]
     along = torch.arange(samples) - samples // 2
     return torch.stack((along * angle.cos(), along * angle.sin(), torch.zeros(count, samples)), -1) / 0.2
+
+
+def test_coils_and_slices_share_a_kernel(monkeypatch):
+    made, toeplitz = [], Nufft.toeplitz
+    monkeypatch.setattr(Nufft, "toeplitz", lambda *args, **named: made.append(1) or toeplitz(*args, **named))
+    network, image = active(method="gradient", iterations=3), drawn(8, 8)
+    one = scan(image, lines(), torch.ones(2, 8, 8))
+    both = scan(image, torch.cat((lines(), lines())), torch.ones(2, 8, 8))
+    group = replace(both.groups[0], labels={"SLC": np.repeat([0, 1], 6)})
+    centres = replace(both.geometry, centers=np.array([[0, 0, 0], [0, 0, 5e-3]]))
+    found = reconstruct_repaired(replace(both, groups=(group,), geometry=centres), played(), network).values[0]
+    assert len(made) == 1
+    wanted = reconstruct_repaired(one, played(), network).values[0, 0]
+    np.testing.assert_allclose(found, [wanted, wanted], atol=1e-5 * np.abs(wanted).max())
 
 
 @pytest.mark.parametrize(
