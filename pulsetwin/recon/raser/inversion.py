@@ -30,6 +30,8 @@ from pulsetwin.sim.raser.projections import strip_frequencies
 KNOWN = Parameters(0.2, 0.1, 0.3)
 """Relative standard deviations of what is known of the parameters beforehand, if no others are given."""
 _KNOWN_DECAY = 0.3  # and of the decay of a pumping
+_MODES = 1.25  # for each node at least: amplitudes of fewer modes would not be free at all nodes
+_WIDEST = 0.3  # pixels, times T2*: from there on, points no longer stand for them, and images are wrong
 _BECKER = Parameters(5.0, 0.7, 1.0)  # pyrazine at 1.5 T: doi:10.1126/sciadv.abp8483
 
 
@@ -92,7 +94,7 @@ def invert(
     matrix
         Pixels along y and x.
     pixel_bandwidth
-        Frequency from pixel to pixel along the gradient [Hz].
+        Frequency from pixel to pixel along the gradient [Hz], at most 0.3 / T2*.
     over_threshold
         Inversion of all spins in units of the threshold, about.
     parameters, known
@@ -104,7 +106,7 @@ def invert(
     width
         Highest frequency of the signal [Hz]; from `over_threshold` if None.
     per_pixel
-        Modes in a pixel's width.
+        Modes in a pixel's width, at least: more if pixels are wide.
     weight
         Of the logarithm of the total variation, in units of chi squared / 2, for each pixel.
     inside
@@ -134,6 +136,9 @@ def invert(
         kappa=parameters[2], start=start, weight=weight, pixel_bandwidth=pixel_bandwidth, per_pixel=per_pixel,
         width=width, noise=1.0 if noise is None else noise, pump_decay=1.0 if pump_decay is None else pump_decay,
     )  # fmt: skip
+    if pixel_bandwidth * parameters[1] > _WIDEST:
+        widest = _WIDEST / parameters[1]
+        raise ProtocolError(f"pixels are {pixel_bandwidth:.3g} Hz wide, more than {widest:.3g} Hz: measure finer ones")
     _check_data(signal, angles)
     inside = _pixels(matrix, inside)
     band = in_band(signal, dwell, width, noise)
@@ -210,9 +215,11 @@ def _places(
     A point's phases are those of its pixel until the pixels come back into phase, which is longer than T2*.
     """
     modes = strips_over(inside, per_pixel)
-    strips = strip_areas(inside.shape, angles, modes, per_pixel=per_pixel, inside=inside)
     of_modes = 2 * math.pi * strip_frequencies(modes, pixel_bandwidth / per_pixel)
     omega = nodes(float(of_modes.max()) / (2 * math.pi), seconds, t2)
+    if modes < _MODES * len(omega):
+        return _places(inside, angles, pixel_bandwidth, per_pixel + 1, seconds, t2)
+    strips = strip_areas(inside.shape, angles, modes, per_pixel=per_pixel, inside=inside)
     y, x = (place - (count - 1) / 2 for place, count in zip(np.nonzero(inside), inside.shape, strict=True))
     of_pixels = -2 * math.pi * pixel_bandwidth * (np.outer(np.cos(angles), x) + np.outer(np.sin(angles), y))
     return {

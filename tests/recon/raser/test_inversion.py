@@ -86,6 +86,13 @@ def test_deviations_and_residuals_are_of_the_size_of_the_errors():
     assert 0.5 < np.abs(result.residual).std() < 1.2
 
 
+def test_modes_are_as_many_as_wide_pixels_need():
+    """With one in a pixel there were fewer modes than frequencies that stand for them."""
+    result = inverted(scan(), per_pixel=1)
+    assert error(result.image) < 0.004
+    assert result.chi_squared < 1.1
+
+
 def test_sinogram_is_in_units_of_the_threshold():
     totals = found().sinogram.sum(1)
     assert np.abs(totals / 10 - 1).max() < 0.2
@@ -179,6 +186,7 @@ def test_bad_input_is_told():
         ({"angles": np.zeros(0), "signal": np.zeros((0, SAMPLES))}, ShapeError, "one angle each"),
         ({"dwell": 0.0}, ProtocolError, "dwell = 0"),
         ({"dwell": np.nan}, ProtocolError, "dwell = nan"),
+        ({"pixel_bandwidth": 0.43}, ProtocolError, "more than 0.429 Hz: measure finer"),
         ({"width": 0.0}, ProtocolError, "width = 0"),
         ({"noise": -1.0}, ProtocolError, "noise = -1"),
         ({"known": (0.2, 0.0, 0.3)}, ProtocolError, "known = 0"),
