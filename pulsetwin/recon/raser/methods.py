@@ -42,6 +42,7 @@ _ANOTHER_PUMP = (
 )
 _WIDE = 1 / 3  # pixel over the line's width, 1 / pi T2*: T2* came out 7 % wrong with 0.46, 1 % with 0.27
 _MOVED = 3.0  # errors
+_DECAY = "decay of the pumping"
 _PULLED = "what the pixels cannot show pulls T2* and kappa by more than the errors told, those of the noise"
 
 
@@ -102,7 +103,7 @@ def image_of_scan(
     FileError
         If the networks cannot be read.
     """
-    given = {"over_threshold": over_threshold, "T1": t1, "T2*": t2, "gain": gain, "pump_decay": pump_decay}
+    given = {"over_threshold": over_threshold, "T1": t1, "T2*": t2, "gain": gain, _DECAY: pump_decay}
     _check(method, {name: value for name, value in given.items() if value is not None})
     learnt = load_networks(SHIPPED if networks is None else networks)[0] if method in ("cnn", "hybrid") else None
     scan = projections_of(raw, seconds)
@@ -125,7 +126,7 @@ def _check(method: str, given: Mapping[str, float]) -> None:
     for name, value in given.items():
         if not 0 < value < math.inf:
             raise ProtocolError(f"{name} {value:g}: give a number above 0")
-    if method == "cnn" and "gain" in given and "pump_decay" in given:
+    if method == "cnn" and "gain" in given and _DECAY in given:
         raise ProtocolError("networks know of no pumping: leave out its decay or the gain, or take another method")
 
 
