@@ -110,6 +110,8 @@ class Fit:
     minimum, there
         Its image before it was scaled to a largest pixel of 1, and the curvature of the pixels that are `there`, with
         the parameters held.
+    freer
+        The curvature with the parameters at their best instead, and the penalty that they are told with.
     step
         Last changes of the logarithms.
     residuals
@@ -122,6 +124,7 @@ class Fit:
     normal: Normal
     minimum: Minimum
     there: np.ndarray
+    freer: np.ndarray
     step: np.ndarray
     residuals: list[np.ndarray]
     settled: bool = False
@@ -198,6 +201,7 @@ def _iterate(
         freer = _image(guess, curvature, slope, there, gradient, _FREER * weight)
         step = np.clip(taken[:, -1] - taken[:, :-1] @ freer.image, -_STRIDE, _STRIDE)
     minimum = _image(guess, normal.image, normal.right - normal.mixed @ step, there, gradient, weight)
+    freer = minimum if held is None else freer
     scales, starts, drives, residuals, pumping = np.empty(len(told)), [], [], [], []
     for j, one in enumerate(told):
         shape = scan.places[j] @ minimum.image
@@ -212,7 +216,7 @@ def _iterate(
         drives.append(between(signal) if follows else guess.drives[j])
     top = float(minimum.image.max())
     after = Guess(minimum.image / top, scales * top, starts, guess.logs + step, drives, pumping or None)
-    return Fit(after, normal, minimum, there, step, residuals)
+    return Fit(after, normal, minimum, there, freer.curvature, step, residuals)
 
 
 def _pumping(scan: Scan, guess: Guess, worse: float) -> list[Pumping]:

@@ -244,7 +244,7 @@ def _told(scan: Scan, found: Fit, inside: np.ndarray) -> Inversion:
     held, mixed = normal.shared + np.diag(scan.known**-2.0), normal.mixed[found.there]
     seen = np.linalg.solve(held, mixed.T)  # changes of the parameters with the image
     covariance = np.linalg.inv(found.minimum.curvature - mixed @ seen)
-    logs = np.linalg.inv(held) + seen @ covariance @ seen.T
+    logs = np.linalg.inv(held) + seen @ np.linalg.inv(found.freer) @ seen.T
     errors = np.sqrt(np.diag(logs)) * np.exp(guess.logs)
     image, deviation = (np.zeros(inside.shape) for _ in range(2))
     image[inside] = guess.image

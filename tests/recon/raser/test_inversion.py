@@ -86,6 +86,18 @@ def test_deviations_and_residuals_are_of_the_size_of_the_errors():
     assert 0.5 < np.abs(result.residual).std() < 1.2
 
 
+@pytest.mark.slow
+def test_errors_of_the_parameters_are_their_spread_over_noise():
+    """Eight draws tell a spread within a quarter."""
+    rng, clean, told = np.random.default_rng(1), scan(noise=0.0), []
+    for _ in range(8):
+        noise = rng.standard_normal(clean.shape) + 1j * rng.standard_normal(clean.shape)
+        told.append(inverted(clean + 1e-3 * np.abs(clean).max(1).mean() * noise))
+    spread = np.std([one.parameters for one in told], axis=0, ddof=1)
+    ratio = spread / np.mean([one.errors for one in told], axis=0)
+    assert 0.5 < ratio.min() <= ratio.max() < 1.5, ratio
+
+
 def test_modes_are_as_many_as_wide_pixels_need():
     """With one in a pixel there were fewer modes than frequencies that stand for them."""
     result = inverted(scan(), per_pixel=1)
