@@ -82,7 +82,7 @@ def test_deviations_and_residuals_are_of_the_size_of_the_errors():
     apart = (result.image - wanted)[there] / result.deviation[there]
     assert not result.image[~there].any()
     assert wanted[~there].max() < 0.01
-    assert 0.2 < np.sqrt(np.mean(apart**2)) < 4
+    assert 0.5 < np.sqrt(np.mean(apart**2)) < 1.6
     assert 0.5 < np.abs(result.residual).std() < 1.2
 
 
