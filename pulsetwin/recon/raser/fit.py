@@ -25,6 +25,7 @@ from pulsetwin.recon.raser.total_variation import Minimum, minimise
 _COARSE, _FINE = (15.0, 50.0), (150.0, 150.0, 500.0)  # signal-to-noise ratios: parameters held, then fitted
 _TRUST, _STRIDE = 0.1, 0.15  # standard deviation of a step of a logarithm while it is coarse, and the largest step
 _LAST = 10  # most iterations with the noise that there is
+_RETRIES = 10  # and as many more with pumping, where steps of the parameters may be too long
 _NEAR = 0.05  # last changes of logarithms at which the drives follow the fit: a wrong fit drives worse than noise does
 _FOUND = (2e-3, 5e-3)  # last changes of logarithms and, relative, of the image
 _EXPLAINED = 1.5  # chi squared at which a fit is good enough to judge the next by
@@ -154,18 +155,29 @@ def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress, *, rough: bo
     Raises
     ------
     numpy.linalg.LinAlgError
-        If equations have no solution, or one that is not a number.
+        If equations have no solution, or one that is not a number; with pumping, before the noise is what it is.
     """
     if guess.pumping is not None:
         guess = replace(guess, pumping=_pumping(scan, guess, ratio / _FINE[0]))
     levels = [level for level in (*(_COARSE if rough else ()), *_FINE) if level < ratio]
-    most, near, told, best, cut = len(levels) + _LAST, False, False, None, True
+    most = len(levels) + _LAST + (0 if guess.pumping is None else _RETRIES)
+    near, told, best, cut, before, rejected = False, False, None, True, None, 0
     for count in range(most):
         progress(count, most, "invert")
-        level = levels[count] if count < len(levels) else ratio
-        last = count >= len(levels)
+        last = count - rejected >= len(levels)
+        level = ratio if last else levels[count - rejected]
         there = support(guess.image, scan.inside) if last and cut else np.ones(len(guess.image), bool)
-        found = _iterate(scan, guess, ratio / level, there, fits=level not in _COARSE, last=last, follows=near)
+        try:
+            found = _iterate(scan, guess, ratio / level, there, fits=level not in _COARSE, last=last, follows=near)
+        except np.linalg.LinAlgError:
+            if guess.pumping is None or best is None or not told:
+                raise
+            break
+        if before is not None and _too_far(before, found, ratio / level):
+            before, rejected, near = _halved(before), rejected + 1, False
+            guess = before.guess
+            continue
+        before = None if guess.pumping is None else found
         worse = best is not None and best.misfit < _EXPLAINED and not found.misfit < _RISE * best.misfit
         if worse and last and not told:
             guess, best, near, told, cut = best.guess, found, False, True, False  # from now on, nothing is cut off
@@ -183,6 +195,18 @@ def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress, *, rough: bo
     if not np.isfinite(best.misfit):
         raise np.linalg.LinAlgError("the signal runs away")
     return best
+
+
+def _too_far(before: Fit, after: Fit, worse: float) -> bool:
+    """Return whether the parameters' last step was long and made the fit worse than noise `worse` times as large."""
+    least = max(_RISE * before.misfit, _EXPLAINED * worse**2)
+    return float(np.abs(before.step).max()) > _NEAR and not after.misfit < least
+
+
+def _halved(found: Fit) -> Fit:
+    """Return a fit with half of the parameters' step."""
+    step = found.step / 2
+    return replace(found, step=step, guess=replace(found.guess, logs=found.guess.logs - step))
 
 
 def _iterate(

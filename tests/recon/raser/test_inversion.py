@@ -129,6 +129,30 @@ def test_a_pumping_is_found_along_with_the_image():
     assert np.abs(found - wanted).max() < 1
 
 
+def test_a_pumping_is_found_from_parameters_that_are_as_wrong_as_without():
+    """The decay starts 11 % wrong, too: steps that make the fit worse are halved, else there would be no image."""
+    result = inverted(scan(pumped=True), pump_decay=1.0)
+    assert result.settled
+    assert error(result.image) < 0.004
+    assert 0.85 < result.chi_squared < 1.1
+    assert abs(np.log(result.pump_decay[0] / 0.9)) < 0.1
+
+
+def test_a_pumped_fit_that_fails_at_last_is_the_guess_before(monkeypatch):
+    iterate, calls = fit._iterate, []
+
+    def failing(*given, last, **settings):
+        calls.append(last)
+        if sum(calls) == 3:
+            raise np.linalg.LinAlgError("Singular matrix")
+        return iterate(*given, last=last, **settings)
+
+    monkeypatch.setattr(fit, "_iterate", failing)
+    result = inverted(scan(pumped=True), pump_decay=1.0)
+    assert not result.settled
+    assert result.image.max() == 1
+
+
 def test_a_pumping_that_is_not_in_the_model_is_told_by_chi_squared():
     assert inverted(scan(pumped=True)).chi_squared > 2
 
