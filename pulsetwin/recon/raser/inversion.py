@@ -20,7 +20,8 @@ from pulsetwin.operators.strips import strip_areas
 from pulsetwin.progress import Progress, silent
 from pulsetwin.recon.raser.band import in_band
 from pulsetwin.recon.raser.driven import Parameters
-from pulsetwin.recon.raser.fit import Fit, Guess, Scan, fit
+from pulsetwin.recon.raser.fit import Fit, fit
+from pulsetwin.recon.raser.guess import Guess, Scan
 from pulsetwin.recon.raser.linearised import as_complex, as_rows
 from pulsetwin.recon.raser.nodes import nodes, weights
 from pulsetwin.recon.raser.pumping import WIDE, Pumping
