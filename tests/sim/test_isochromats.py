@@ -14,7 +14,7 @@ from torch import Tensor
 from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.sim import isochromats
 from pulsetwin.sim.isochromat_program import compile_timeline
-from pulsetwin.sim.isochromats import _points, simulate_isochromats, two_seed_error
+from pulsetwin.sim.isochromats import spin_points, simulate_isochromats, two_seed_error
 from pulsetwin.sim.pdg import simulate_graphs
 from pulsetwin.sim.phantom import Pool, Voxels
 from pulsetwin.sim.timeline import PulseShape, Timeline, equal_readouts
@@ -76,7 +76,7 @@ def random_timeline(pulses: int, intervals: int, seed: int) -> Timeline:
 
 def written_out(line: Timeline, voxels: Voxels, spins: int, seed: int, shim: np.ndarray) -> np.ndarray:
     """The sum over spins of the textbook's rotations, one event after another, ``[coil, sample]``."""
-    cloud, shift = _points(spins, len(voxels), seed)
+    cloud, shift = spin_points(spins, len(voxels), seed)
     u = (cloud[None] + shift[:, None]) % 1 - 0.5
     place = voxels.position.numpy()[:, None] + u[..., :3] * np.array(voxels.size)
     offset = voxels.b0.numpy()[:, None] + np.tan(np.pi * u[..., 3]) / (2 * np.pi * voxels.t2_prime.numpy()[:, None])
