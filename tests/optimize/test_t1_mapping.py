@@ -194,6 +194,7 @@ def test_raw_data_become_a_map(tmp_path):
     np.testing.assert_allclose(t1[t1 > 0], wanted[t1 > 0], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_error_falls(small):
     own = read_experiment(small)
     problem = t1_problem_of(replace(own, turns=replace(own.turns, rounds=0)))

@@ -14,7 +14,7 @@ from torch import Tensor
 from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.sim import isochromats
 from pulsetwin.sim.isochromat_program import compile_timeline
-from pulsetwin.sim.isochromats import spin_points, simulate_isochromats, two_seed_error
+from pulsetwin.sim.isochromats import simulate_isochromats, spin_points, two_seed_error
 from pulsetwin.sim.pdg import simulate_graphs
 from pulsetwin.sim.phantom import Pool, Voxels
 from pulsetwin.sim.timeline import PulseShape, Timeline, equal_readouts

@@ -95,6 +95,7 @@ def test_a_gain_changes_nothing_whether_told_or_given(raw, path):
     assert np.abs(one.values - given.values).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_a_hybrid_begins_with_the_networks_and_tells_what_an_inversion_does(raw, path):
     told = []
     images = image_of_scan(raw, "hybrid", networks=path, progress=lambda done, total, what: told.append(total))
