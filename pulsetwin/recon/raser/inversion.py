@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.operators.strips import strip_areas
 from pulsetwin.progress import Progress, silent
-from pulsetwin.recon.raser.band import in_band
+from pulsetwin.recon.raser.band import Band, in_band
 from pulsetwin.recon.raser.driven import Parameters
 from pulsetwin.recon.raser.fit import Fit, fit
 from pulsetwin.recon.raser.guess import Guess, Scan
@@ -143,25 +143,12 @@ def invert(
     _check_data(signal, angles)
     inside = _pixels(matrix, inside)
     band = in_band(signal, dwell, width, noise)
-    scan = Scan(
-        data=[as_rows(one) for one in band.data],
-        noise=band.noise,
-        step=band.step,
-        inside=inside,
-        gradient=csr_array(differences(matrix)[:, inside.ravel()]),
-        prior=np.log([*parameters, *([] if pump_decay is None else [pump_decay])]),
-        known=np.array([*known, *([] if pump_decay is None else [_KNOWN_DECAY])]),
-        start=start,
-        weight=weight,
-        **_places(inside, angles, pixel_bandwidth, per_pixel, band.step * (band.data.shape[1] - 1), parameters.t2),
-    )
-    image = np.ones(int(inside.sum())) if first is None else _cleaned(first, inside)
-    scale = np.full(len(angles), over_threshold / image.sum())
-    nothing = [np.zeros((2, len(scan.omega))) for _ in angles]
-    modes = scan.of_modes.shape[1]
-    anything = [Pumping(np.zeros(modes), np.full(modes, WIDE * over_threshold)) for _ in angles]
-    pumping = None if pump_decay is None else anything
-    guess = Guess(image, scale, nothing, scan.prior, list(band.drive), pumping)
+    pumps = ([], []) if pump_decay is None else ([pump_decay], [_KNOWN_DECAY])
+    scan = _scan(
+        band, inside, angles, pixel_bandwidth, per_pixel, np.array([*parameters, *pumps[0]]),
+        np.array([*known, *pumps[1]]), start, weight,
+    )  # fmt: skip
+    guess = _first_guess(scan, band, over_threshold, first, pumped=pump_decay is not None)
     ratio = float(np.abs(band.drive).max(1).mean()) / (band.noise * math.sqrt(band.step / dwell))
     try:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what is no number is told below
@@ -170,6 +157,36 @@ def invert(
         raise ProtocolError(
             f"the fit failed ({error}): check the gain and over_threshold, and that the scan is more than noise"
         ) from error
+
+
+def _scan(
+    band: Band, inside: np.ndarray, angles: np.ndarray, pixel_bandwidth: float, per_pixel: int, prior: np.ndarray,
+    known: np.ndarray, start: float, weight: float,
+) -> Scan:  # fmt: skip
+    """Return what stays while the fit goes on; `prior` are the parameters as they are thought to be."""
+    seconds = band.step * (band.data.shape[1] - 1)
+    return Scan(
+        data=[as_rows(one) for one in band.data],
+        noise=band.noise,
+        step=band.step,
+        inside=inside,
+        gradient=csr_array(differences(inside.shape)[:, inside.ravel()]),
+        prior=np.log(prior),
+        known=known,
+        start=start,
+        weight=weight,
+        **_places(inside, angles, pixel_bandwidth, per_pixel, seconds, float(prior[1])),
+    )
+
+
+def _first_guess(scan: Scan, band: Band, over_threshold: float, first: np.ndarray | None, *, pumped: bool) -> Guess:
+    """Return what the fit begins with: an image `first` or a flat one, and the measured signals, which drive."""
+    count, modes = len(scan.data), scan.of_modes.shape[1]
+    image = np.ones(int(scan.inside.sum())) if first is None else _cleaned(first, scan.inside)
+    scale = np.full(count, over_threshold / image.sum())
+    nothing = [np.zeros((2, len(scan.omega)))] * count
+    anything = [Pumping(np.zeros(modes), np.full(modes, WIDE * over_threshold))] * count
+    return Guess(image, scale, nothing, scan.prior, list(band.drive), anything if pumped else None)
 
 
 def _check_settings(known: tuple[float, float, float], **settings: float) -> None:
