@@ -22,16 +22,16 @@ from pulsetwin.recon.raser.starts import Averaged, average, starts_of
 from pulsetwin.recon.raser.support import support
 from pulsetwin.recon.raser.total_variation import Minimum, minimise
 
-_COARSE, _FINE = (15.0, 50.0), (150.0, 150.0, 500.0)  # signal-to-noise ratios: parameters held, then fitted
+_COARSE, _FINE = (15.0, 50.0), (500.0,)  # signal-to-noise ratios: parameters held, then fitted
 _TRUST, _STRIDE = 0.1, 0.15  # standard deviation of a step of a logarithm while it is coarse, and the largest step
 _LAST = 10  # most iterations with the noise that there is
-_RETRIES = 10  # and as many more with pumping, where steps of the parameters may be too long
-_NEAR = 0.05  # last changes of logarithms at which the drives follow the fit: a wrong fit drives worse than noise does
-_FOUND = (2e-3, 5e-3)  # last changes of logarithms and, relative, of the image
-_EXPLAINED = 1.5  # chi squared at which a fit is good enough to judge the next by
+_RETRIES = 10  # and as many more, where steps of the parameters are too long
+_NEAR, _STILL = 0.05, 0.01  # changes of logarithms that are not too long, and from which on the support stays
+_FOUND = (2e-3, 1e-2)  # last changes of logarithms and, relative, of the image
+_EXPLAINED = 1.5  # chi squared at which a fit is good enough to drive, and to judge the next by
 _RISE = 1.1  # of chi squared from then on at which an iteration is not believed
 _RIGID = 1e6  # inverse square of the relative change of the image's sum: the projections' scales tell it
-_FREER = 0.1  # of the penalty's weight, where parameters are told: a penalty pulls them towards a blurred image
+_FREER = 0.03  # of the penalty's weight, where parameters are told: a penalty pulls them towards a blurred image
 _CONTRAST = 0.08, 0.008  # mean gradient of an image while there is none yet, and the least that is believed
 _FLOOR = 0.05  # of the root mean square inversion: a mode may start with as much as that one could
 
@@ -98,37 +98,45 @@ def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress, *, rough: bo
     if guess.pumping is not None:
         guess = replace(guess, pumping=_pumping(scan, guess, ratio / _FINE[0]))
     levels = [level for level in (*(_COARSE if rough else ()), *_FINE) if level < ratio]
-    most = len(levels) + _LAST + (0 if guess.pumping is None else _RETRIES)
-    near, told, best, cut, before, rejected = False, False, None, True, None, 0
+    most = len(levels) + _LAST + _RETRIES
+    follows, driven, still, told, best, cut, before, rejected = False, False, False, False, None, True, None, 0
+    there = np.ones(len(guess.image), bool)
     for count in range(most):
         progress(count, most, "invert")
         last = count - rejected >= len(levels)
         level = ratio if last else levels[count - rejected]
-        there = support(guess.image, scan.inside) if last and cut else np.ones(len(guess.image), bool)
+        fits = last or level not in _COARSE
+        explained = best is not None and best.misfit < _EXPLAINED
+        if driven and cut and not still:  # from a fit that drives itself on: others do not tell what may be cut off
+            there = support(guess.image, scan.inside)
         try:
-            found = _iterate(scan, guess, ratio / level, there, fits=level not in _COARSE, last=last, follows=near)
+            found = _iterate(scan, guess, ratio / level, there, fits=fits, last=last, follows=follows)
         except np.linalg.LinAlgError:
             if guess.pumping is None or best is None or not told:
                 raise
             break
         if before is not None and _too_far(before, found, ratio / level):
-            before, rejected, near = _halved(before), rejected + 1, False
+            before, rejected, follows, driven = _halved(before), rejected + 1, False, False
             guess = before.guess
             continue
-        before = None if guess.pumping is None else found
-        worse = best is not None and best.misfit < _EXPLAINED and not found.misfit < _RISE * best.misfit
-        if worse and last and not told:
-            guess, best, near, told, cut = best.guess, found, False, True, False  # from now on, nothing is cut off
+        before = found
+        worse = explained and not found.misfit < _RISE * best.misfit
+        if worse and not there.all():
+            guess, best, before = best.guess, best if told else found, None
+            follows, driven, told, cut = False, False, True, False  # from now on, nothing is cut off
+            there = np.ones(len(guess.image), bool)
             continue
         moved = np.linalg.norm(found.guess.image - guess.image) / np.linalg.norm(guess.image)
         guess = found.guess
         best = best if worse and told else found  # errors are those of the noise that there is
         told = last
         largest = np.abs(found.step).max()
-        if near and largest < _FOUND[0] and moved < _FOUND[1]:
+        if driven and largest < _FOUND[0] and moved < _FOUND[1]:
             best = replace(best, settled=best is found)
             break
-        near = last and largest < _NEAR
+        still = driven and largest < _STILL
+        driven = follows and found.misfit < _EXPLAINED  # not by measured signals, whose noise biases parameters
+        follows = last and found.misfit < _EXPLAINED
     progress(most, most, "invert")
     if not np.isfinite(best.misfit):
         raise np.linalg.LinAlgError("the signal runs away")

@@ -7,7 +7,7 @@ from scipy.ndimage import binary_dilation, uniform_filter
 
 _LEAST = 0.03  # of the largest pixel, for the mean of a pixel and its eight neighbours
 _SPARED = 0.002  # of the sum of all pixels, at most: the data tell parts that are large and faint, too
-_MARGIN = 2  # pixels
+_MARGIN = 1  # pixels
 
 
 def support(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
