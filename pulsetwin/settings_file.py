@@ -19,8 +19,14 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     FileError
         If the file cannot be read or is not TOML.
     """
+    return read_toml_and_text(path)[0]
+
+
+def read_toml_and_text(path: str | Path) -> tuple[dict[str, Any], str]:
+    """Return the tables of a TOML file, and its text; raises as `read_toml`."""
     try:
-        return tomllib.loads(Path(path).read_text("utf-8"))
+        text = Path(path).read_text("utf-8")
+        return tomllib.loads(text), text
     except OSError as error:
         raise FileError(path, f"cannot be read ({error.strerror})", "check the name and the permissions") from None
     except (ValueError, RecursionError) as error:  # damaged TOML, text that is not UTF-8, numbers of too many digits

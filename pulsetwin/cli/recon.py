@@ -42,7 +42,7 @@ def recon(options: argparse.Namespace) -> int:
     writable(options.output, inputs.values(), force=options.force)
     check(options, inputs.values())
     map_cest.check_scan(options)
-    network = _repair_network(options)
+    network, settings = _repair_network(options)
     from pulsetwin.export.recon_output import write_recon
     from pulsetwin.recon.read import read
 
@@ -55,13 +55,9 @@ def recon(options: argparse.Namespace) -> int:
     if options.reference:
         with timed(timings, "read the reference"):
             reference = read(options.reference, options.reference_seq, **reading)
-    settings = {name: getattr(options, name) for name in _SETTINGS}
+    settings = {name: getattr(options, name) for name in _SETTINGS} | settings
     if recon_raser.wanted(raw, options):
         settings |= recon_raser.settings(options)
-    if network is not None:
-        from pulsetwin.recon.image_repair import repair_settings
-
-        settings |= repair_settings(network)
     with timed(timings, "reconstruct"):
         images = _images(raw, reference, network, options)
     mapped = _mapped(raw, images, options, timings)
@@ -111,10 +107,10 @@ def _images(
     )
 
 
-def _repair_network(options: argparse.Namespace) -> ImageNetwork | None:
-    """Return the network that is to repair the images, if any."""
+def _repair_network(options: argparse.Namespace) -> tuple[ImageNetwork | None, dict[str, Any]]:
+    """Return the network that is to repair the images, if any, and how these are made."""
     if not options.image_network:
-        return None
+        return None, {}
     for name in (*_GENERAL, "coils", "t1_network"):
         if getattr(options, name) not in (None, False, "cpu"):
             raise ProtocolError(f"--{name.replace('_', '-')} is not for images by --image-network: leave it out")
@@ -123,11 +119,10 @@ def _repair_network(options: argparse.Namespace) -> ImageNetwork | None:
     if not options.seq:
         raise ProtocolError("--image-network needs --seq: give the .seq that the network learnt with")
     from pulsetwin.recon.image_network import load_image_network
-    from pulsetwin.recon.image_repair import learnt_with
+    from pulsetwin.recon.image_repair import repair_settings
 
     network = load_image_network(options.image_network)
-    learnt_with(network)
-    return network
+    return network, repair_settings(network)
 
 
 def _mapped(raw: RawData, images: Images, options: argparse.Namespace, timings: dict[str, float]) -> Mapped | None:

@@ -30,10 +30,11 @@ from pulsetwin.sequences.timing import pause, up, whole
 from pulsetwin.sim.timeline import Timeline
 
 PULSES = ("sinc", "slr")
+PULSE_DURATION, TIME_BANDWIDTH = 2e-3, 4.0  # of the pulses, if nothing else is asked for [s]
+LONGEST_LOBE = 2e-3  # of lobes that have more time than they need [s]
 _USES = ("excitation", "refocusing")
 _NO_PULSE = 1e-6  # flip angle [rad] below which nothing is played
 _EXCITATION = math.radians(90.01)  # up to which readers take a pulse for an excitation
-_LONGEST_LOBE = 2e-3  # of lobes that have more time than they need [s]
 _ROUNDING = 1e-12  # by which the sum of a lobe's ramps and top may exceed its duration [s]
 _NO_MOMENT = 1e-6  # [1/m], below which no gradient is played
 
@@ -63,7 +64,7 @@ class Realised:
 
 def realise(
     timeline: Timeline, scanner: Scanner, *, fov: tuple[float, float, float], pulse: str = "sinc",
-    pulse_duration: float = 2e-3, time_bandwidth: float = 4.0, refocusing: Tensor | None = None,
+    pulse_duration: float = PULSE_DURATION, time_bandwidth: float = TIME_BANDWIDTH, refocusing: Tensor | None = None,
 ) -> Realised:  # fmt: skip
     """Return a sequence that plays a timeline of instantaneous pulses.
 
@@ -227,7 +228,7 @@ def _add(
     sequence.add_block(*([rf] if one.flip_angle > _NO_PULSE else []), select, fill)
     for number, name in enumerate(gaps.names):
         time = whole(gaps.time[number], scanner.block_raster) + max(-spare[name], 0.0)
-        length = min(max(gaps.needed[number], _LONGEST_LOBE), time)
+        length = min(max(gaps.needed[number], LONGEST_LOBE), time)
         pairs = zip(AXES, gaps.moments[number], strict=True)
         lobes = [lobe(axis, float(area), length + _ROUNDING, scanner) for axis, area in pairs if abs(area) > _NO_MOMENT]
         if lobes:

@@ -14,7 +14,7 @@ from pulsetwin.optimize.t1_experiment import KIND as T1_MAPPING
 from pulsetwin.optimize.t1_experiment import T1Experiment, t1_experiment_from
 from pulsetwin.recon.direct_images import METHODS as RECONSTRUCTIONS
 from pulsetwin.sequences.protocol import protocol_from, setting, validate
-from pulsetwin.settings_file import read_toml
+from pulsetwin.settings_file import read_toml_and_text
 
 SPARSE = "sparse"
 PHANTOMS = ("brain", "shepp-logan", SPARSE)
@@ -187,19 +187,8 @@ def read_experiment(path: str | Path) -> Experiment | T1Experiment:
     ProtocolError
         Naming the file, the key, and what it may be.
     """
-    tables, text = read_tables(path)
+    tables, text = read_toml_and_text(path)
     return experiment_from(tables, str(path), text)
-
-
-def read_tables(path: str | Path) -> tuple[dict[str, Any], str]:
-    """Return the tables of a TOML file, and its text.
-
-    Raises
-    ------
-    FileError
-        If the file is missing or no TOML.
-    """
-    return read_toml(path), Path(path).read_text("utf-8")
 
 
 def experiment_from(tables: dict[str, Any], source: str, text: str = "") -> Experiment | T1Experiment:

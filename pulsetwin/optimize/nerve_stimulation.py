@@ -9,11 +9,11 @@ from torch import Tensor
 
 from pulsetwin.errors import ProtocolError
 from pulsetwin.export.nerve_stimulation import CAUTION, nerve_axes
+from pulsetwin.export.realise import LONGEST_LOBE, PULSE_DURATION, TIME_BANDWIDTH
 from pulsetwin.scanner import PROTON, SafeAxis, Scanner
 from pulsetwin.sim.timeline import Timeline
 
 _SHORTEST, _NOTHING = 1e-9, 1e-9  # time that gradients are thought of in [s]; a moment [1/m]
-_PULSE, _LONGEST_LOBE, _TIME_BANDWIDTH = 2e-3, 2e-3, 4.0  # as of `export.realise` [s]
 
 
 def nerve_excess(timeline: Timeline, scanner: Scanner, thickness: float) -> Tensor:
@@ -70,7 +70,8 @@ def played_gradients(timeline: Timeline, scanner: Scanner, thickness: float) -> 
     """
     time = timeline.duration.clamp_min(_SHORTEST)
     mean = timeline.moment / time[:, None]
-    within, ends = _within(timeline), _ends(timeline, mean, _TIME_BANDWIDTH / (_PULSE * thickness))
+    within = _within(timeline)
+    ends = _ends(timeline, within, mean, TIME_BANDWIDTH / (PULSE_DURATION * thickness))
     begin, end = ends[:-1], ends[1:]
     steps, gradient = _lobes(timeline, begin, end, scanner)
     straight = torch.stack((2 * mean - (begin + end) / 2, end), 1)
@@ -90,13 +91,13 @@ def _lobes(timeline: Timeline, begin: Tensor, end: Tensor, scanner: Scanner) -> 
     slew, strongest = scanner.opts.max_slew, scanner.opts.max_grad
     down, up = ((one.abs() / slew).amax(1) for one in (begin, end))
     half = torch.zeros(len(down) + 1, dtype=down.dtype)
-    half[timeline.interval_start] = _PULSE / 2
+    half[timeline.interval_start] = PULSE_DURATION / 2
     moment = timeline.moment - begin * (half[:-1] + down / 2)[:, None] - end * (half[1:] + up / 2)[:, None]
     largest = moment.abs().amax(1).clamp_min(_NOTHING)
     ramp = (largest / slew).sqrt().clamp_max(strongest / slew)
     needed = ramp + largest / (slew * ramp) + _SHORTEST  # of a top, however short
     free = timeline.duration - down - up - half[:-1] - half[1:]
-    length = torch.maximum(needed, free.clamp_max(_LONGEST_LOBE))
+    length = torch.maximum(needed, free.clamp_max(LONGEST_LOBE))
     rest = (free - length).clamp_min(0)
     steps = torch.stack((half[:-1], down, ramp, length - 2 * ramp, ramp, rest, up, half[1:]), 1)
     high, none = moment / (length - ramp)[:, None], torch.zeros_like(moment)
@@ -111,9 +112,9 @@ def _within(timeline: Timeline) -> Tensor:
     return within
 
 
-def _ends(timeline: Timeline, mean: Tensor, slices: float) -> Tensor:
+def _ends(timeline: Timeline, within: Tensor, mean: Tensor, slices: float) -> Tensor:
     """Return the gradients at the ends of intervals, ``[interval + 1, 3]``, at pulses that of `slices` [Hz/m]."""
-    within, first = _within(timeline), torch.zeros(len(mean), dtype=torch.bool)
+    first = torch.zeros(len(mean), dtype=torch.bool)
     first[timeline.interval_start[:-1]] = True
     before, after = within[:-1].double()[:, None], within[1:].double()[:, None]
     inner = (before * mean[:-1] + after * mean[1:]) / (before + after).clamp_min(1)

@@ -88,10 +88,7 @@ def run_experiment(
                 keep_picture(_picture(problem, values, shown, history), folder, step, show)
 
         learnt = _learnt(problem, folder / CHECKPOINT, progress, watch)
-    result = _finish(folder, problem, shown, learnt, spent())
-    keep_picture(_picture(problem, learnt.values, shown, learnt.history), folder, learnt.step, show)
-    save_film(folder)
-    return result
+    return _finish(folder, problem, shown, learnt, spent(), show)
 
 
 def _learnt(problem: Problem, checkpoint: Path, progress: Progress, watch: Watch) -> Learnt:
@@ -136,14 +133,19 @@ def _picture(
     return state_figure(problem, timeline, image, shown.image, history)
 
 
-def _finish(folder: Path, problem: Problem, shown: Imaged, learnt: Learnt, spent: dict[str, float]) -> dict[str, Any]:
-    """Write what was learnt, and return the result."""
+def _finish(
+    folder: Path, problem: Problem, shown: Imaged, learnt: Learnt, spent: dict[str, float], show: Show
+) -> dict[str, Any]:
+    """Write what was learnt with its last picture and the film, and return the result."""
     with torch.no_grad():
         timeline, problem = problem.timeline(learnt.values), problem.repairing(learnt.values)
         _, image = problem.measured(timeline, shown.voxels)
         _write_learnt(folder / LEARNT, timeline, learnt, image, shown.image)
         result = _result(problem, shown, learnt, timeline, image, spent)
         result |= _by_isochromats(problem, shown, timeline, image)
+    figure = state_figure(problem, timeline, image, shown.image, learnt.history)
+    keep_picture(figure, folder, learnt.step, show)
+    save_film(folder)
     result |= _realised(problem, shown, learnt, folder / SEQUENCE)
     files, network = [SEQUENCE] if "reality" in result else [], problem.learnt_network(learnt.values)
     if network is not None:

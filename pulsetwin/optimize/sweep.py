@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pulsetwin.errors import ProtocolError
-from pulsetwin.optimize.experiment import experiment_from, read_tables
+from pulsetwin.optimize.experiment import experiment_from
 from pulsetwin.optimize.run import require_own, run_experiment
+from pulsetwin.settings_file import read_toml
 
 
 def sweep(
@@ -41,7 +42,7 @@ def sweep(
     MismatchError
         If a folder holds a run of another combination.
     """
-    tables, _ = read_tables(path)
+    tables = read_toml(path)
     combinations = [dict(zip(settings, values, strict=True)) for values in itertools.product(*settings.values())]
     asked = [(_with(tables, chosen), chosen) for chosen in combinations]
     for own, _ in asked:

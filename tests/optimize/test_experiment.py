@@ -16,6 +16,7 @@ from pulsetwin.optimize.nerve_stimulation import nerve_peak
 from pulsetwin.optimize.problem import problem_of
 from pulsetwin.optimize.run import run_experiment
 from pulsetwin.scanner import Scanner
+from tests.optimize.broken_off import Broken, broken_off
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples/experiments").glob("*.toml"))
 SMALL = """
@@ -124,15 +125,8 @@ def test_a_broken_run_goes_on_to_the_same_end(small, tmp_path):
     experiment = read_experiment(small)
     run_experiment(experiment, tmp_path / "whole")
 
-    class Broken(Exception):
-        pass
-
-    def broken(done, total, what):
-        if done == 7:
-            raise Broken
-
     with pytest.raises(Broken):
-        run_experiment(experiment, tmp_path / "broken", progress=broken)
+        run_experiment(experiment, tmp_path / "broken", progress=broken_off(7))
     with pytest.raises(OutputExistsError, match="resume"):
         run_experiment(experiment, tmp_path / "broken")
     run_experiment(experiment, tmp_path / "broken", resume=True)

@@ -20,6 +20,7 @@ from pulsetwin.recon.image_network import load_image_network
 from pulsetwin.scanner import Scanner
 from pulsetwin.sim.acquire import acquire
 from pulsetwin.sim.phantoms import shepp_logan
+from tests.optimize.broken_off import Broken, broken_off
 
 SMALL = """
 title = "small"
@@ -165,16 +166,9 @@ def test_a_broken_run_goes_on_to_the_same_end(tmp_path):
     settings = {"steps": 7, "rate": 0.1, "every": 2, "seed": 3}
     whole = optimise(problem.loss, problem.parameters, **settings).values
 
-    class Broken(Exception):
-        pass
-
-    def broken(done, total, what):
-        if done == 5:
-            raise Broken
-
     kept = {"checkpoint": tmp_path / "checkpoint.pt"}
     with pytest.raises(Broken):
-        optimise(problem.loss, problem.parameters, **settings, **kept, progress=broken)
+        optimise(problem.loss, problem.parameters, **settings, **kept, progress=broken_off(5))
     again = optimise(problem.loss, problem.parameters, **settings, **kept).values
     assert all(torch.equal(value, again[name]) for name, value in whole.items())
     assert any(not torch.equal(whole[name], one.start) for name, one in problem.parameters.items() if PREFIX in name)

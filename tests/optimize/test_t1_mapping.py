@@ -31,6 +31,7 @@ from pulsetwin.sim.acquire import acquire
 from pulsetwin.sim.phantom_rectangle import random_rectangle
 from pulsetwin.sim.signal_models.inversion_recovery import signals
 from pulsetwin.sim.timeline_from_seq import timeline_from_seq
+from tests.optimize.broken_off import Broken, broken_off
 from tests.optimize.test_experiment import assert_same_frames
 
 SMALL = """
@@ -233,15 +234,8 @@ def test_a_broken_run_goes_on_to_the_same_end(small, tmp_path):
     experiment = read_experiment(small)
     run_experiment(experiment, tmp_path / "whole")
 
-    class Broken(Exception):
-        pass
-
-    def broken(done, total, what):
-        if done == 355:
-            raise Broken
-
     with pytest.raises(Broken):
-        run_experiment(experiment, tmp_path / "broken", progress=broken)
+        run_experiment(experiment, tmp_path / "broken", progress=broken_off(355))
     run_experiment(experiment, tmp_path / "broken", resume=True)
     one, two = (np.load(tmp_path / name / "learnt.npz") for name in ("whole", "broken"))
     for name in one.files:

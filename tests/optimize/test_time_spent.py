@@ -10,15 +10,12 @@ from pulsetwin.optimize import time_spent as module
 from pulsetwin.optimize.experiment import experiment_from
 from pulsetwin.optimize.run import run_experiment
 from pulsetwin.optimize.time_spent import SPENT, time_spent
+from tests.optimize.broken_off import Broken
 
 TABLES = {
     "sequence": {"kind": "gradient_echoes", "matrix": 4}, "phantom": {"name": "shepp-logan"},
     "learn": {"free": ["flip_angle"]}, "loop": {"steps": 2, "pictures": 100},
 }  # fmt: skip
-
-
-class Broken(Exception):
-    pass
 
 
 def test_legs_add_up_however_they_end(tmp_path, monkeypatch):
