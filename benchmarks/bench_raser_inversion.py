@@ -117,15 +117,19 @@ def measure(case: Case) -> list[float]:
     return [float(f"{one:.5g}") for one in told]
 
 
-def cases(asked: argparse.Namespace) -> list[Case]:
-    """Return what is asked for, the table by what is asked most often first, and by what takes longest last."""
-    table = sorted(
+def table_cases() -> list[Case]:
+    """Return the scans of the table, what is asked for most often first, and what takes longest last."""
+    return sorted(
         (Case("head", over, snr, spread, pumped) for over, snr, spread, pumped in product(
             (10.0, 30.0, 3.0, 83.0), (1000.0, 100.0, 10000.0), (0.05, 0.2), (False, True))),
         key=lambda case: 9 * (case.over == 83) + (case.snr != 1000) + (case.spread != 0.05) + 2 * case.pumped,
     )  # fmt: skip
-    heads = [Case("head", over) for over in asked.head]
-    return heads + [Case(str(number)) for number in range(*asked.images)] + (table if asked.table else [])
+
+
+def cases(asked: argparse.Namespace) -> list[Case]:
+    """Return what is asked for."""
+    wanted = [Case("head", over) for over in asked.head] + [Case(str(number)) for number in range(*asked.images)]
+    return wanted + (table_cases() if asked.table else [])
 
 
 def main() -> None:
