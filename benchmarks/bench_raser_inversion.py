@@ -19,12 +19,14 @@ from __future__ import annotations
 import argparse
 import csv
 import time
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from pulsetwin.errors import ProtocolError
 from pulsetwin.operators.strips import strip_areas
 from pulsetwin.recon.agreement import ssim_uniform
 from pulsetwin.recon.raser.driven import Parameters
@@ -104,16 +106,19 @@ def measure(case: Case) -> list[float]:
     image = image_of(case)
     signal, wanted = scan(image, case), image.reshape(PIXELS, FINE, PIXELS, FINE).mean((1, 3))
     began = time.process_time()
-    found = invert(
-        signal, DWELL, ANGLES, matrix=(PIXELS, PIXELS), pixel_bandwidth=BANDWIDTH, over_threshold=case.over,
-        parameters=WRONG, pump_decay=0.8 * PUMP_DECAY if case.pumped else None,
-    )  # fmt: skip
+    told = np.full(9, np.nan)  # of scans that the inversion refuses
+    with suppress(ProtocolError):
+        found = invert(
+            signal, DWELL, ANGLES, matrix=(PIXELS, PIXELS), pixel_bandwidth=BANDWIDTH, over_threshold=case.over,
+            parameters=WRONG, pump_decay=0.8 * PUMP_DECAY if case.pumped else None,
+        )  # fmt: skip
+        faded = 0.0 if found.pump_decay is None else found.pump_decay[0]
+        told = np.array([*figures(found.image, wanted), *found.parameters, found.chi_squared, faded])
     took = time.process_time() - began
     raw = filtered_back_projection(
         spectra(signal, DWELL, 67, BANDWIDTH), strip_areas((PIXELS, PIXELS), ANGLES, 67)
     ).reshape(wanted.shape)
-    told = [*figures(found.image, wanted), *found.parameters, found.chi_squared, took, *figures(raw, wanted)]
-    told.append(0.0 if found.pump_decay is None else found.pump_decay[0])
+    told = [*told[:-1], took, *figures(raw, wanted), told[-1]]
     return [float(f"{one:.5g}") for one in told]
 
 

@@ -240,3 +240,20 @@ def test_settings_that_make_no_sense_are_told(settings, wrong, words):
     given = {"signal": scan(), "dwell": DWELL, "angles": ANGLES, "matrix": (16, 16), "pixel_bandwidth": BANDWIDTH}
     with pytest.raises(wrong, match=words):
         invert(**given | settings)
+
+
+def test_a_first_image_that_is_too_far_off_is_first_fitted_to_noisier_data(monkeypatch):
+    iterate, noises = fit._iterate, []
+
+    def fails_at_first(scan, guess, worse, *rest, **settings):
+        noises.append(worse)
+        if len(noises) == 1:
+            raise np.linalg.LinAlgError("not positive definite")
+        return iterate(scan, guess, worse, *rest, **settings)
+
+    monkeypatch.setattr(fit, "_iterate", fails_at_first)
+    result = inverted(scan(), first=boxes(16))
+    assert noises[1] == pytest.approx(10 * noises[0])
+    assert noises[2] == noises[0]
+    assert result.settled
+    assert error(result.image) < 0.003
