@@ -16,6 +16,7 @@ from pulsetwin.volume import Images, Maps
 
 RANGE = (0.02, 10.0)
 """Between which T1 is searched [s]."""
+_LEAST = 1e-6  # share of the signal that recovers, below which it is rounding
 
 
 def map_t1(images: Images, definitions: Mapping[str, Any], progress: Progress = silent) -> Maps:
@@ -51,5 +52,5 @@ def map_t1(images: Images, definitions: Mapping[str, Any], progress: Progress = 
         raise ProtocolError("T1: no voxel recovers to a positive signal: pass the images in the order of the .seq")
     shared = {"M0": (full, ""), "recovered": (-change / np.where(full > 0, full, np.inf), "")}
     shared["M0_std"] = fitted.deviation[2], ""
-    growing = (full > 0) & (change < 0)
+    growing = (full > 0) & (-change > _LEAST * full)
     return relaxation_maps(found, fitted, "T1", RANGE, growing, shared)
