@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import csv
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
@@ -101,19 +102,32 @@ def figures(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.array([f(*pair) for pair in pairs for f in (lambda a, b: np.mean((a - b) ** 2), ssim_uniform)])
 
 
+def fitted(
+    case: Case, signal: np.ndarray, wanted: np.ndarray, parameters: Parameters, first: np.ndarray | None = None,
+    bandwidth: float = BANDWIDTH,
+) -> np.ndarray:  # fmt: skip
+    """Return figures, parameters, chi squared and decay of the pumping, no numbers where the inversion refuses."""
+    with suppress(ProtocolError):
+        found = invert(
+            signal, DWELL, ANGLES, matrix=wanted.shape, pixel_bandwidth=bandwidth, over_threshold=case.over,
+            parameters=parameters, first=first, pump_decay=said_decay(case),
+        )  # fmt: skip
+        faded = 0.0 if found.pump_decay is None else found.pump_decay[0]
+        return np.array([*figures(found.image, wanted), *found.parameters, found.chi_squared, faded])
+    return np.full(len(FIGURES) + 5, np.nan)
+
+
+def said_decay(case: Case) -> float | None:
+    """Return what the decay of a pumped scan is said to be."""
+    return 0.8 * PUMP_DECAY if case.pumped else None
+
+
 def measure(case: Case) -> list[float]:
     """Return the figures of a scan, in the order of `COLUMNS` after those of the case."""
     image = image_of(case)
     signal, wanted = scan(image, case), image.reshape(PIXELS, FINE, PIXELS, FINE).mean((1, 3))
     began = time.process_time()
-    told = np.full(9, np.nan)  # of scans that the inversion refuses
-    with suppress(ProtocolError):
-        found = invert(
-            signal, DWELL, ANGLES, matrix=(PIXELS, PIXELS), pixel_bandwidth=BANDWIDTH, over_threshold=case.over,
-            parameters=WRONG, pump_decay=0.8 * PUMP_DECAY if case.pumped else None,
-        )  # fmt: skip
-        faded = 0.0 if found.pump_decay is None else found.pump_decay[0]
-        told = np.array([*figures(found.image, wanted), *found.parameters, found.chi_squared, faded])
+    told = fitted(case, signal, wanted, WRONG)
     took = time.process_time() - began
     raw = filtered_back_projection(
         spectra(signal, DWELL, 67, BANDWIDTH), strip_areas((PIXELS, PIXELS), ANGLES, 67)
@@ -144,17 +158,26 @@ def main() -> None:
     asks.add_argument("--table", action="store_true")
     asks.add_argument("--to", type=Path, required=True)
     asked = asks.parse_args()
-    if not asked.to.exists():
-        asked.to.write_text(",".join(COLUMNS) + "\n")
-    for case in cases(asked):
-        with asked.to.open(newline="") as file:
-            done = {tuple(row[:5]) for row in csv.reader(file)}
-        if tuple(map(str, case)) not in done:
-            row = [*case, *measure(case)]
-            with asked.to.open("a", newline="") as file:
-                csv.writer(file).writerow(row)
-            print(*(f"{name} {one}" for name, one in zip(COLUMNS, row, strict=True)), sep=", ", flush=True)
+    write_rows(asked.to, COLUMNS, cases(asked), measure)
     summarise(asked.to)
+
+
+def write_rows(
+    path: Path, columns: Sequence[str], wanted: Sequence[Case], measured: Callable[[Case], list[float]]
+) -> None:
+    """Write and print a row of each case that a file does not have."""
+    if not path.exists():
+        path.write_text(",".join(columns) + "\n")
+    with path.open(newline="") as file:
+        done = {tuple(row[: len(Case._fields)]) for row in csv.reader(file)}
+    for case in wanted:
+        if tuple(map(str, case)) in done:
+            continue
+        done.add(tuple(map(str, case)))
+        row = [*case, *measured(case)]
+        with path.open("a", newline="") as file:
+            csv.writer(file).writerow(row)
+        print(*(f"{name} {one}" for name, one in zip(columns, row, strict=True)), sep=", ", flush=True)
 
 
 def summarise(path: Path) -> None:

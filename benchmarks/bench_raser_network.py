@@ -14,23 +14,31 @@ the file, as there.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.bench_raser_inversion import FIGURES, PUMP_DECAY, WRONG, Case, figures, image_of, scan, table_cases
+from benchmarks.bench_raser_inversion import (
+    FIGURES,
+    WRONG,
+    Case,
+    figures,
+    fitted,
+    image_of,
+    said_decay,
+    scan,
+    table_cases,
+    write_rows,
+)
 from pulsetwin.errors import ProtocolError
 from pulsetwin.operators.strips import strip_areas
 from pulsetwin.recon.raser.calibrate import kappa_of
 from pulsetwin.recon.raser.driven import Parameters
 from pulsetwin.recon.raser.examples import domain_of
 from pulsetwin.recon.raser.features import features, spectra
-from pulsetwin.recon.raser.inversion import invert
 from pulsetwin.recon.raser.methods import SHIPPED
 from pulsetwin.recon.raser.network import Networks
 from pulsetwin.recon.raser.network_file import load_networks
@@ -94,33 +102,12 @@ def with_hybrid(networks: Networks, case: Case) -> list[float]:
     image, p = image_of(case), networks.purpose
     signal, fine = scan(image, case), len(image) // p.matrix
     wanted = image.reshape(p.matrix, fine, p.matrix, fine).mean((1, 3))
-    decay, began = 0.8 * PUMP_DECAY if case.pumped else None, time.process_time()
-    parameters = told_before(networks, signal, DWELL, case.over, WRONG[:2], decay)
+    began = time.process_time()
+    parameters = told_before(networks, signal, DWELL, case.over, WRONG[:2], said_decay(case))
     both = by_networks(networks, signal, DWELL, case.over, parameters)[1]
-    told, hybrid = figures(both, wanted), np.full(9, np.nan)  # of scans that the inversion refuses
-    with suppress(ProtocolError):
-        found = invert(
-            signal, DWELL, np.pi * np.arange(p.angles) / p.angles, matrix=wanted.shape, pixel_bandwidth=p.bandwidth,
-            over_threshold=case.over, parameters=parameters, first=both, pump_decay=decay,
-        )  # fmt: skip
-        faded = 0.0 if found.pump_decay is None else found.pump_decay[0]
-        hybrid = np.array([*figures(found.image, wanted), *found.parameters, found.chi_squared, faded])
-    told = [*told, *hybrid[:-1], parameters.kappa, time.process_time() - began, hybrid[-1]]
+    hybrid = fitted(case, signal, wanted, parameters, both, p.bandwidth)
+    told = [*figures(both, wanted), *hybrid[:-1], parameters.kappa, time.process_time() - began, hybrid[-1]]
     return [float(f"{one:.5g}") for one in told]
-
-
-def table(networks: Networks, path: Path) -> None:
-    """Write a row of each scan of the table that the file does not have."""
-    if not path.exists():
-        path.write_text(",".join(COLUMNS) + "\n")
-    with path.open(newline="") as file:
-        done = {tuple(row[: len(Case._fields)]) for row in csv.reader(file)}
-    for case in table_cases():
-        if tuple(map(str, case)) not in done:
-            row = [*case, *with_hybrid(networks, case)]
-            with path.open("a", newline="") as file:
-                csv.writer(file).writerow(row)
-            print(*(f"{name} {one}" for name, one in zip(COLUMNS, row, strict=True)), sep=", ", flush=True)
 
 
 def random_images(networks: Networks, count: int, snr: float, pumped: float) -> np.ndarray:
@@ -176,7 +163,7 @@ def main() -> None:
     print({name: value for name, value in training.items() if name != "held_out"})
     began = time.process_time()
     if asked.table:
-        table(networks, asked.table)
+        write_rows(asked.table, COLUMNS, table_cases(), lambda case: with_hybrid(networks, case))
         return
     for name, pumped in (("not pumped", 0.0), ("pumped", 1.0)):
         tell(f"{asked.images} images, {name}", random_images(networks, asked.images, 1000.0, pumped))
