@@ -7,10 +7,12 @@ each projection and the parameters are the best for whatever image is tried, and
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from scipy.sparse import csr_array
 
 from pulsetwin.progress import Progress
@@ -25,7 +27,7 @@ from pulsetwin.recon.raser.total_variation import Minimum, minimise
 _COARSE, _FINE = (15.0, 50.0), (500.0,)  # signal-to-noise ratios: parameters held, then fitted
 _TRUST, _STRIDE = 0.1, 0.15  # standard deviation of a step of a logarithm while it is coarse, and the largest step
 _LAST = 10  # most iterations with the noise that there is
-_RETRIES = 10  # and as many more, where steps of the parameters are too long
+_RETRIES = 5  # and as many more, where steps of the parameters are too long
 _NEAR, _STILL = 0.05, 0.01  # changes of logarithms that are not too long, and from which on the support stays
 _FOUND = (2e-3, 1e-2)  # last changes of logarithms and, relative, of the image
 _EXPLAINED = 1.5  # chi squared at which a fit is good enough to drive, and to judge the next by
@@ -162,7 +164,7 @@ def _iterate(
     scan: Scan, guess: Guess, worse: float, there: np.ndarray, *, fits: bool, last: bool, follows: bool
 ) -> Fit:
     """Return the next guess, of pixels `there`, noise `worse` times what it is; the fit drives then if `follows`."""
-    told = [_told_by(scan, guess, j, worse * scan.noise) for j in range(len(scan.data))]
+    told = _all_told(scan, guess, worse * scan.noise)
     normal = _gathered(scan, guess, [one.told for one in told])
     held = normal.shared + np.diag(scan.known**-2.0 + (0.0 if last else _TRUST**-2.0)) if fits else None
     right = normal.shared_right + (scan.prior - guess.logs) * scan.known**-2.0
@@ -195,7 +197,7 @@ def _iterate(
 def _pumping(scan: Scan, guess: Guess, worse: float) -> list[Pumping]:
     """Return the pumping of each projection when nothing is known of the image."""
     modes = scan.of_modes.shape[1]
-    told = [_told_by(scan, guess, j, worse * scan.noise).averaged for j in range(len(scan.data))]
+    told = [one.averaged for one in _all_told(scan, guess, worse * scan.noise)]
     totals = guess.scales * guess.image.sum()
     return [pumping_at_first(one, scan.of_modes, total / modes) for one, total in zip(told, totals, strict=True)]
 
@@ -209,6 +211,13 @@ class _Told(NamedTuple):
     told: Averaged
 
 
+def _all_told(scan: Scan, guess: Guess, noise: float) -> list[_Told]:
+    """Return what each projection tells, several worked on side by side."""
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return list(pool.map(lambda j: _told_by(scan, guess, j, noise), range(len(scan.data))))
+
+
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # of this thread: as in `invert`
 def _told_by(scan: Scan, guess: Guess, j: int, noise: float) -> _Told:
     """Return a projection, linear about the guess, and what it tells of inversions."""
     inversion = guess.scales[j] * (scan.places[j] @ guess.image)
@@ -263,8 +272,7 @@ def _image(
 ) -> Minimum:
     """Return the best image of pixels `there`, 0 elsewhere, and the curvature of these."""
     rigid = _RIGID / guess.image.sum() ** 2  # else scales could do what the image does
-    normal, slope = curvature + rigid, right + rigid * guess.image.sum()
-    normal = (normal + normal.T)[np.ix_(there, there)] / 2
+    normal, slope = curvature[np.ix_(there, there)] + rigid, right + rigid * guess.image.sum()
     found = minimise(normal, slope[there], gradient, guess.image[there], weight)
     image = np.zeros(len(there))
     image[there] = found.image

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
+from threadpoolctl import threadpool_limits
 
 from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.operators.strips import strip_areas
@@ -151,7 +152,8 @@ def invert(
     guess = _first_guess(scan, band, over_threshold, first, pumped=pump_decay is not None)
     ratio = float(np.abs(band.drive).max(1).mean()) / (band.noise * math.sqrt(band.step / dwell))
     try:
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what is no number is told below
+        # Projections are worked on side by side, each with small matrices; what is no number is told below.
+        with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             return _told(scan, fit(scan, guess, ratio, progress, rough=first is None), inside)
     except np.linalg.LinAlgError as error:
         raise ProtocolError(
@@ -262,7 +264,7 @@ def _told(scan: Scan, found: Fit, inside: np.ndarray) -> Inversion:
     held, mixed = normal.shared + np.diag(scan.known**-2.0), normal.mixed[found.there]
     seen = np.linalg.solve(held, mixed.T)  # changes of the parameters with the image
     covariance = np.linalg.inv(found.minimum.curvature - mixed @ seen)
-    logs = np.linalg.inv(held) + seen @ np.linalg.inv(found.freer) @ seen.T
+    logs = np.linalg.inv(held) + seen @ np.linalg.solve(found.freer, seen.T)
     errors = np.sqrt(np.diag(logs)) * np.exp(guess.logs)
     image, deviation = (np.zeros(inside.shape) for _ in range(2))
     image[inside] = guess.image

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import make_interp_spline
-from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dtrtri
 
 from pulsetwin.recon.raser.driven import Parameters, emitted, kicks, responses
 
@@ -106,16 +106,18 @@ def between(signal: np.ndarray) -> np.ndarray:
 def _feed_back(columns: np.ndarray, emits: np.ndarray, worth: np.ndarray) -> None:
     """Multiply columns by ``(1 - K)^-1``, block after block of times.
 
-    A kick acts from its time on, by the start that it is worth; the integral over kicks is a sum of trapezoids.
+    A kick acts from its time on, by the start that it is worth; the integral over kicks is a sum of trapezoids. Little
+    is done under Python's lock, for projections are worked on side by side: triangles are inverted, not solved.
     """
     worth[:2] *= 0.5
     before = np.zeros((emits.shape[1], columns.shape[1]))
+    more, one = np.empty_like(before), np.eye(_BLOCK)
+    later = np.tril(1 - 0.5 * np.kron(np.eye(_BLOCK // 2), np.ones((2, 2))))
     for first in range(0, len(columns), _BLOCK):
         block = slice(first, first + _BLOCK)
-        columns[block] += emits[block] @ before
-        within = emits[block] @ -worth[block].T
-        for row, column in np.ndindex(2, 2):
-            within[row::2, column::2][np.diag_indices(len(within) // 2)] *= 0.5
-        within[np.diag_indices_from(within)] += 1.0
-        columns[block] = solve_triangular(within, columns[block], lower=True, check_finite=False)
-        before += worth[block].T @ columns[block]
+        here = emits[block] @ before
+        here += columns[block]
+        now = slice(len(here))
+        within = one[now, now] - later[now, now] * (emits[block] @ worth[block].T)
+        np.matmul(dtrtri(within, lower=1)[0], here, out=columns[block])
+        before += np.matmul(worth[block].T, columns[block], out=more)

@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 
 from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.operators.strips import strip_areas
@@ -257,3 +258,15 @@ def test_a_first_image_that_is_too_far_off_is_first_fitted_to_noisier_data(monke
     assert noises[2] == noises[0]
     assert result.settled
     assert error(result.image) < 0.003
+
+
+def test_threads_change_nothing():
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        found = inverted(scan())
+    finally:
+        torch.set_num_threads(threads)
+    alone = inverted(scan())
+    assert np.abs(found.image - alone.image).max() < 1e-6
+    assert np.abs(np.log(found.parameters) - np.log(alone.parameters)).max() < 1e-6

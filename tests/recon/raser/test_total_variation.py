@@ -73,3 +73,11 @@ def test_shapes_and_weight_are_checked(problem):
         minimise(normal, right[:-1], differences(MATRIX), np.ones(30), 1.0)
     with pytest.raises(ProtocolError):
         minimise(normal, right, differences(MATRIX), np.ones(30), 0.0)
+
+
+def test_a_curvature_that_is_no_number_is_told(problem):
+    columns, data = problem
+    normal = columns.T @ columns
+    normal[3, 3] = np.nan
+    with pytest.raises(np.linalg.LinAlgError, match="not positive"):
+        minimise(normal, columns.T @ data, differences(MATRIX), np.ones(30), 1.0)
