@@ -7,8 +7,8 @@ multiple (LS), and after both are stretched from 0 to 1 (MM): raw spectra by fil
 first network by damped least squares, both networks.
 
 ``--table figures.csv``: instead, the networks, and the inversion begun with their image (hybrid), on the very scans of
-the table of `bench_raser_inversion`, T1 and T2* said 10 and 3 % wrong, the gain told by the data. Each scan is a row of
-the file, as there.
+the table of `bench_raser_inversion`, T1 and T2* said 10 and 3 % wrong, the gain told by the data, or given where these
+do not tell it. Each scan is a row of the file, as there.
 """
 
 from __future__ import annotations

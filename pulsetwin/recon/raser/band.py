@@ -10,6 +10,7 @@ from scipy.signal import fftconvolve, firwin
 from pulsetwin.errors import ProtocolError, ShapeError
 
 _TAPS, _BETA = 257, 8.0  # of the Kaiser window: ripples of 1e-4 would be seen at the signal-to-noise ratios of interest
+_HEARD = 6.0  # standard deviations of the real part, which noise alone reaches once in 65 million samples
 _STEP = 8e-3  # longest from sample to sample that the equations of motion are integrated with [s]
 
 
@@ -60,9 +61,10 @@ def in_band(signal: np.ndarray, dwell: float, width: float, noise: float | None 
         raise ShapeError(f"signals are {signal.shape}: give [angle, sample], at least {2 * _TAPS} samples of each")
     if not np.isfinite(signal).all():
         raise ProtocolError("some samples are not numbers: leave out the projections they are in")
-    every = 2 * int(min(_STEP, 0.4 / width) / dwell / 2 + 1e-9)
+    longest = min(_STEP, 0.4 / width)
+    every = 2 * int(longest / dwell / 2 + 1e-9)
     if every < 2:
-        raise ProtocolError(f"dwell = {1e3 * dwell:g} ms is too long for {width:g} Hz: at most {200 / width:.3g} ms")
+        raise ProtocolError(f"dwell = {1e3 * dwell:g} ms is too long for {width:g} Hz: at most {500 * longest:.3g} ms")
     drive, left = _lowpass(signal, dwell, width)
     if noise is None:
         outside = np.sqrt(np.mean(np.abs(signal - drive) ** 2) / 2)
@@ -73,6 +75,11 @@ def in_band(signal: np.ndarray, dwell: float, width: float, noise: float | None 
     times = (signal.shape[1] - 1) // every + 1
     thinned = np.ascontiguousarray(drive[:, :: every // 2][:, : 2 * times - 1])
     return Band(np.ascontiguousarray(data[:, ::every]), thinned, every * dwell, noise / np.sqrt(every))
+
+
+def unheard(band: Band) -> np.ndarray:
+    """Return which projections are no more than noise, bool ``[angle]``."""
+    return np.abs(band.data).max(1) < _HEARD * band.noise
 
 
 def _lowpass(signal: np.ndarray, dwell: float, cutoff: float) -> tuple[np.ndarray, float]:

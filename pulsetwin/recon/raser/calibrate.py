@@ -9,6 +9,7 @@ from scipy.linalg import solve_triangular
 from scipy.optimize import minimize_scalar
 
 from pulsetwin.errors import ProtocolError
+from pulsetwin.recon.raser.alone import alone
 from pulsetwin.recon.raser.band import Band, in_band
 from pulsetwin.recon.raser.driven import Parameters, responses
 from pulsetwin.recon.raser.linearised import as_rows
@@ -22,6 +23,7 @@ _WIDTH = 40.0  # highest frequency of the drive [Hz]
 _GRID = np.linspace(-1.6, 1.6, 17)  # logarithms of kappa about what the emitted energy tells
 
 
+@alone()
 def kappa_of(
     signal: np.ndarray, dwell: float, modes: int, bandwidth: float, *, t1: float, t2: float, over_threshold: float,
     pump_decay: float | None = None,
@@ -50,6 +52,8 @@ def kappa_of(
 
     Raises
     ------
+    ShapeError
+        If there are fewer samples than the filter of the band needs.
     ProtocolError
         If there is no signal, a sample is not a number, the dwell is too long, or the projections do not tell.
     """
@@ -67,7 +71,11 @@ def kappa_of(
 
     def unlikely(log_kappa: float) -> float:
         parameters = Parameters(t1, t2, math.exp(log_kappa))
-        return _unlikely(band, omega, parameters, noise, over_threshold / modes, pump_decay)
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                return _unlikely(band, omega, parameters, noise, over_threshold / modes, pump_decay)
+        except np.linalg.LinAlgError:  # the signals run away
+            return math.inf
 
     best = int(np.argmin([unlikely(centre + one) for one in _GRID]))
     if best in (0, len(_GRID) - 1):

@@ -57,7 +57,7 @@ def features(
     ShapeError
         If the signals are not a table of enough samples.
     ProtocolError
-        If a sample is not a number, a projection is empty, or the dwell is too long.
+        If a sample is not a number, a projection is empty, the dwell is too long, or the modes run away.
     """
     peaks = _peaks(signal)
     band = in_band(signal, dwell, _WIDTH, noise=float(peaks.mean()) / RATIOS[-1])
@@ -68,6 +68,8 @@ def features(
         flow = responses(drive, omega, parameters, band.step)[::_EVERY, :2]
         columns = flow.reshape(2 * len(flow), -1)
         found[angle, : len(RATIOS)] = _profiles(columns, as_rows(data[::_EVERY]), noises, over_threshold / modes)
+    if not np.isfinite(found[:, : len(RATIOS)]).all():
+        raise ProtocolError(f"driven with kappa {parameters.kappa:.3g} the modes run away: check the gain and T2*")
     found[:, len(RATIOS) :] = _spectra(band.data, band.step, omega)
     return found
 
@@ -84,7 +86,7 @@ def _peaks(signal: np.ndarray) -> np.ndarray:
 
 
 def _profiles(columns: np.ndarray, data: np.ndarray, noises: list[float], usual: float) -> np.ndarray:
-    """Return the inversions that suit the data if their noise is as given, ``[noise, mode]``.
+    """Return the inversions that suit the data if their noise is as given, ``[noise, mode]``; NaN if none do.
 
     Parameters
     ----------
@@ -98,14 +100,18 @@ def _profiles(columns: np.ndarray, data: np.ndarray, noises: list[float], usual:
         Inversion of a mode beforehand, and its standard deviation.
     """
     modes = columns.shape[1] // 3
-    gram, right = columns.T @ columns, columns.T @ data
+    with np.errstate(over="ignore", invalid="ignore"):  # told by `features`
+        gram, right = columns.T @ columns, columns.T @ data
     before = np.repeat([usual, 0.0], [modes, 2 * modes])
     precision = np.repeat([usual, _START * usual], [modes, 2 * modes]) ** -2.0
     found = np.empty((len(noises), modes))
     for number, noise in enumerate(noises):
         curvature = gram / noise**2
         curvature[np.diag_indices_from(curvature)] += precision
-        factor = cho_factor(curvature, lower=True, overwrite_a=True, check_finite=False)
+        try:
+            factor = cho_factor(curvature, lower=True, overwrite_a=True, check_finite=False)
+        except np.linalg.LinAlgError:
+            return np.full_like(found, np.nan)
         profile = cho_solve(factor, right / noise**2 + before * precision, check_finite=False)[:modes]
         found[number] = profile / max(float(profile.mean()), 0.1 * usual)
     return np.clip(found, -_LARGEST, _LARGEST)

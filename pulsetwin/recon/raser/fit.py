@@ -98,7 +98,7 @@ def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress, *, rough: bo
         If equations have no solution, or one that is not a number; with pumping, before the noise is what it is.
     """
     if guess.pumping is not None:
-        guess = replace(guess, pumping=_pumping(scan, guess, ratio / _FINE[0]))
+        guess = replace(guess, pumping=_pumping(scan, guess, max(ratio / _FINE[0], 1.0)))
     levels = [level for level in (*(_COARSE if rough else ()), *_FINE) if level < ratio]
     most = len(levels) + _LAST + _RETRIES
     follows, driven, still, told, best, cut, before, rejected = False, False, False, False, None, True, None, 0
@@ -114,15 +114,17 @@ def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress, *, rough: bo
         try:
             found = _iterate(scan, guess, ratio / level, there, fits=fits, last=last, follows=follows)
         except np.linalg.LinAlgError:
-            if best is None and level not in _COARSE:  # a first image may be too far off for so little noise
+            if (
+                best is None and level not in _COARSE and ratio > _COARSE[-1]
+            ):  # a first image may be too far off for so little noise
                 levels, rejected = [_COARSE[-1], *levels], rejected + 1
                 continue
             if guess.pumping is None or best is None or not told:
                 raise
             break
         if before is not None and _too_far(before, found, ratio / level):
-            before, rejected, follows, driven = _halved(before), rejected + 1, False, False
-            guess = before.guess
+            halved, rejected, follows, driven = _halved(before), rejected + 1, False, False
+            best, before, guess = halved if best is before else best, halved, halved.guess
             continue
         before = found
         worse = explained and not found.misfit < _RISE * best.misfit

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
-from threadpoolctl import threadpool_limits
 
 from pulsetwin.errors import ProtocolError, ShapeError
 from pulsetwin.operators.strips import strip_areas
 from pulsetwin.progress import Progress, silent
-from pulsetwin.recon.raser.band import Band, in_band
+from pulsetwin.recon.raser.alone import alone
+from pulsetwin.recon.raser.band import Band, in_band, unheard
 from pulsetwin.recon.raser.driven import Parameters
 from pulsetwin.recon.raser.fit import Fit, fit
 from pulsetwin.recon.raser.guess import Guess, Scan
@@ -75,6 +75,7 @@ class Inversion:
     pumped: np.ndarray | None = None
 
 
+@alone()
 def invert(
     signal: np.ndarray, dwell: float, angles: np.ndarray, *, matrix: tuple[int, int], pixel_bandwidth: float,
     over_threshold: float = 10.0, parameters: Parameters = _BECKER,
@@ -152,10 +153,15 @@ def invert(
     guess = _first_guess(scan, band, over_threshold, first, pumped=pump_decay is not None)
     ratio = float(np.abs(band.drive).max(1).mean()) / (band.noise * math.sqrt(band.step / dwell))
     try:
-        # Projections are worked on side by side, each with small matrices; what is no number is told below.
-        with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what is no number is told below
             return _told(scan, fit(scan, guess, ratio, progress, rough=first is None), inside)
     except np.linalg.LinAlgError as error:
+        noise_only = unheard(band)
+        if 0 < noise_only.sum() < len(noise_only):
+            raise ProtocolError(
+                f"the fit failed ({error}): projection {int(noise_only.argmax())} is no more than noise: leave it and "
+                "its angle out"
+            ) from error
         raise ProtocolError(
             f"the fit failed ({error}): check the gain and over_threshold, and that the scan is more than noise"
         ) from error

@@ -15,6 +15,7 @@ from pulsetwin.errors import ProtocolError
 from pulsetwin.operators.strips import strip_areas
 from pulsetwin.progress import Progress, silent
 from pulsetwin.rawdata import RawData
+from pulsetwin.recon.raser.band import in_band, unheard
 from pulsetwin.recon.raser.calibrate import kappa_of
 from pulsetwin.recon.raser.driven import Parameters
 from pulsetwin.recon.raser.features import features, spectra
@@ -34,6 +35,7 @@ USUAL = Purpose()
 """Of whose T1, T2* and inversion samples are taken to be, about, if nothing else is said."""
 _EXPLAINED = 0.8, 1.2  # chi squared
 _OF_BAND = 0.03  # correlation of neighbouring samples that the band's filter makes of white noise
+_HEARD_TO = 40.0  # Hz, in which projections are to be heard
 _LEARNT = 0.8  # of what was known beforehand: an error above tells that the data added nothing
 _PUMPED = "; if the sample was pumped meanwhile, say so by --raser-pump-decay"
 _ANOTHER_PUMP = (
@@ -42,6 +44,8 @@ _ANOTHER_PUMP = (
 )
 _WIDE = 1 / 3  # pixel over the line's width, 1 / pi T2*: T2* came out 7 % wrong with 0.46, 1 % with 0.27
 _MOVED = 3.0  # errors
+_LONGEST = 1e-3, 1000.0  # T2* and T1 that are in s, and not in another unit
+_GAIN = 1e30
 _DECAY = "decay of the pumping"
 _PULLED = "what the pixels cannot show pulls T2* and kappa by more than the errors told, those of the noise"
 
@@ -99,7 +103,9 @@ def image_of_scan(
         If the scan is no RASER scan or incomplete, or the networks are for another.
     ProtocolError
         If there is no such method, a setting is out of range or would not be used, or as `scan.projections_of`,
-        `calibrate.kappa_of` and `inversion.invert`.
+        `calibrate.kappa_of`, `features.features` and `inversion.invert`.
+    ShapeError
+        If there are fewer samples than filters need.
     FileError
         If the networks cannot be read.
     """
@@ -126,6 +132,10 @@ def _check(method: str, given: Mapping[str, float]) -> None:
     for name, value in given.items():
         if not 0 < value < math.inf:
             raise ProtocolError(f"{name} {value:g}: give a number above 0")
+    if not _LONGEST[0] <= given["T2*"] <= min(2 * given["T1"], _LONGEST[1]) or given["T1"] > _LONGEST[1]:
+        raise ProtocolError(f"T1 {given['T1']:g} and T2* {given['T2*']:g}: give them in s; T2* is at most 2 T1")
+    if not 1 / _GAIN < given.get("gain", 1.0) < _GAIN:
+        raise ProtocolError(f"gain {given['gain']:g}: give the signal as recorded over that in units of the threshold")
     if method == "cnn" and "gain" in given and _DECAY in given:
         raise ProtocolError("networks know of no pumping: leave out its decay or the gain, or take another method")
 
@@ -147,12 +157,14 @@ def _of(
         if method == "cnn":
             return Told(first, None, sinogram, None, {"kappa": parameters.kappa}, ())
     said = scan.stated
+    noise_only = unheard(in_band(scan.signal, said.dwell, _HEARD_TO))
+    heard = ~noise_only | noise_only.all()
     found = invert(
-        scan.signal, said.dwell, said.angles, matrix=said.matrix, pixel_bandwidth=said.bandwidth,
+        scan.signal[heard], said.dwell, said.angles[heard], matrix=said.matrix, pixel_bandwidth=said.bandwidth,
         over_threshold=over_threshold, parameters=parameters, first=first, pump_decay=pump_decay,
         progress=progress,
     )  # fmt: skip
-    return _inverted(found, parameters, said.bandwidth)
+    return _inverted(found, parameters, said.bandwidth, heard)
 
 
 def by_networks(
@@ -172,7 +184,8 @@ def by_networks(
     return sinograms[0].double().numpy(), images[0].double().numpy()
 
 
-def _inverted(found: Inversion, before: Parameters, bandwidth: float) -> Told:
+def _inverted(found: Inversion, before: Parameters, bandwidth: float, heard: np.ndarray) -> Told:
+    """Return what an inversion of the projections that were `heard`, bool ``[angle]``, tells."""
     quality = {"chi_squared": found.chi_squared}
     for name, value, error in zip(("T1", "T2star", "kappa"), found.parameters, found.errors, strict=True):
         quality |= {name: float(value), f"{name}_error": float(error)}
@@ -181,7 +194,18 @@ def _inverted(found: Inversion, before: Parameters, bandwidth: float) -> Told:
     if found.pumped is not None:
         quality["pumped"] = float(found.pumped.sum(1).mean())  # thresholds a second
     doubts = tuple(_doubts(found, before, bandwidth))
-    return Told(found.image, found.deviation, found.sinogram, found.residual, quality, doubts, found.pumped)
+    if not heard.all():
+        numbers = ", ".join(map(str, np.nonzero(~heard)[0]))
+        doubts = (f"left out, as no more than noise: projection {numbers} (of {len(heard)}, from 0)", *doubts)
+    sinogram, pumped = (None if one is None else _placed(one, heard) for one in (found.sinogram, found.pumped))
+    return Told(found.image, found.deviation, sinogram, found.residual, quality, doubts, pumped)
+
+
+def _placed(rows: np.ndarray, heard: np.ndarray) -> np.ndarray:
+    """Return rows of the projections that were heard among all, the others 0."""
+    whole = np.zeros((len(heard), *rows.shape[1:]))
+    whole[heard] = rows
+    return whole
 
 
 def _doubts(found: Inversion, before: Parameters, bandwidth: float) -> Iterator[str]:

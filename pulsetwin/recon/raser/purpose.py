@@ -13,8 +13,9 @@ from pulsetwin.errors import MismatchError, ProtocolError
 from pulsetwin.recon.raser.inversion import strips_over
 from pulsetwin.recon.raser.scan import Projections, Stated, stated
 
-_ALIKE = 0.02  # relative difference of widths that networks do not mind
+_ALIKE = 0.03  # relative difference of widths, as they are trained with
 _SAME = 1e-3  # rad
+_LEAST = 7  # pixels that the loss of a training looks at together
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,11 @@ class Purpose:
 
     def __post_init__(self) -> None:
         if not all(0 < value < math.inf for value in (self.bandwidth, self.t1, self.t2, self.over_threshold)):
-            raise ProtocolError(f"{self}: give T1, T2* and times the threshold above 0")
+            raise ProtocolError(f"{self}: give T1, T2*, width of a pixel and times the threshold above 0")
+        if self.matrix < _LEAST or min(self.angles, self.modes) < 1:
+            raise ProtocolError(f"{self}: give at least {_LEAST} pixels along an edge, one angle and one mode")
+        if self.t2 > 2 * self.t1:
+            raise ProtocolError(f"{self}: T1 and T2* are in s, T2* at most 2 T1")
 
 
 def purpose_of(definitions: Mapping[str, Any], **sample: float) -> Purpose:

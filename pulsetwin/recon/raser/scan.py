@@ -90,6 +90,8 @@ def projections_of(raw: RawData, seconds: float = 4.096) -> Projections:
     said = stated(raw.definitions)
     if not 0 < seconds < math.inf:
         raise ProtocolError(f"seconds = {seconds:g}: give a time above 0")
+    if round(seconds / said.dwell) < 1:
+        raise ProtocolError(f"seconds = {seconds:g}: that is less than a sample, of {said.dwell:g} s")
     signal = bridged(raw, len(said.angles), said.gap)[:, : round(seconds / said.dwell)]
     y, x = (((count - 1) / 2 - count // 2) * said.bandwidth for count in said.matrix)  # the middle, from voxel n // 2
     offset = x * np.cos(said.angles) + y * np.sin(said.angles)
@@ -139,7 +141,10 @@ def bridged(raw: RawData, angles: int, gap: int) -> np.ndarray:
     order = np.lexsort((segment, line))
     whole = np.indices((angles, segments)).reshape(2, -1)
     if not np.array_equal([line[order], segment[order]], whole):
-        raise MismatchError(f"{len(group)} acquisitions for {angles} angles of {segments}: some are missing or double")
+        raise MismatchError(
+            f"{len(group)} acquisitions for {angles} angles of {segments}: some are missing or double; all angles are "
+            "needed: copy those that are missing, or measure again"
+        )
     measured = np.asarray(group.samples[order], np.complex128)
     bad = ~np.isfinite(measured).all((1, 2))  # before coils and gaps, over which it would spread
     if bad.any():

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 _PER_VOXEL = 4  # modes across a voxel, so that the discrete modes do not come back into phase during the readout
+_NEEDED = ("RaserGradient", "RaserDwell", "RaserSegmentSamples", "RaserGap")
 _NOISE = 16384  # samples of the noise scan
 
 
@@ -150,6 +151,9 @@ def _check(seq: SeqFile, phantom: Phantom, sample: Sample, snr: float | None, se
     """Raise `ProtocolError` unless sequence, phantom and settings make sense together."""
     if not is_raser(seq.definitions):
         raise ProtocolError(f"{seq.path} states no RaserAngles: it is no RASER sequence")
+    missing = [name for name in _NEEDED if name not in seq.definitions]
+    if missing:
+        raise ProtocolError(f"{seq.path} does not state {', '.join(missing)}: build it anew")
     if (seq.events[:, RF] != NONE).any():
         raise ProtocolError(f"{seq.path} plays pulses for its references, which are not simulated: build it without")
     x, y = (edge / count for edge, count in zip(phantom.fov, phantom.grid[:0:-1], strict=False))

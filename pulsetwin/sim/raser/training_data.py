@@ -130,7 +130,11 @@ def generate(
     ------
     MismatchError, FileError
         If the file holds something else.
+    ProtocolError
+        If the seed is below 0.
     """
+    if seed < 0:
+        raise ProtocolError(f"seed {seed}: give 0 or more")
     facts = {"pulsetwin": __version__, "domain": _told(domain), "seed": seed, "images": images}
     fill(
         Path(path), domain.layout, images, _SHARD,

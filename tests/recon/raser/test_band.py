@@ -37,5 +37,7 @@ def test_input_is_checked():
         in_band(np.full((3, 1000), np.nan + 0j), 1e-3, 40.0)
     with pytest.raises(ProtocolError, match="too long"):
         in_band(np.ones((3, 1000), complex), 0.05, 40.0)
+    with pytest.raises(ProtocolError, match="at most 4 ms"):
+        in_band(np.ones((3, 1000), complex), 4.5e-3, 40.0)
     with pytest.raises(ProtocolError, match="noise"):
         in_band(np.zeros((3, 1000), complex), 1e-3, 40.0)

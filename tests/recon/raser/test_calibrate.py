@@ -65,3 +65,10 @@ def test_bad_input_is_told():
         found(0 * signal)
     with pytest.raises(ProtocolError, match="empty or not numbers"):
         found(np.nan * signal)
+
+
+@pytest.mark.parametrize("settings", [{"over_threshold": 1e4}, {"t2": 1e-4}])
+def test_a_sample_of_which_nothing_is_true_tells_no_gain(settings):
+    said = {"t1": 5.0, "t2": 0.7, "over_threshold": 10.0} | settings
+    with pytest.raises(ProtocolError, match="no gain"):
+        kappa_of(noisy(0), DOMAIN.dwell, DOMAIN.modes, DOMAIN.bandwidth, **said)

@@ -60,3 +60,6 @@ def test_bad_input_is_told():
         seen(empty)
     with pytest.raises(ShapeError, match="angle, sample"):
         seen(signal[0])
+    for kappa in (1e5, 1e60):
+        with pytest.raises(ProtocolError, match="check the gain"):
+            features(signal, DOMAIN.dwell, DOMAIN.modes, DOMAIN.bandwidth, Parameters(5.0, 0.7, kappa), 10.0)

@@ -265,8 +265,39 @@ def test_threads_change_nothing():
     try:
         torch.set_num_threads(2)
         found = inverted(scan())
+        torch.set_num_threads(1)
+        alone = inverted(scan())
     finally:
         torch.set_num_threads(threads)
-    alone = inverted(scan())
     assert np.abs(found.image - alone.image).max() < 1e-6
     assert np.abs(np.log(found.parameters) - np.log(alone.parameters)).max() < 1e-6
+
+
+def test_a_fit_whose_last_steps_were_too_long_is_that_of_the_shorter_ones(monkeypatch):
+    monkeypatch.setattr(fit, "_too_far", lambda before, *_: bool(np.abs(before.step).any()))
+    result = inverted(scan())
+    assert np.abs(np.log(result.parameters) - np.log(WRONG)).max() < 1e-3
+    assert not result.settled
+
+
+def test_pumping_is_not_first_told_with_less_noise_than_there_is(monkeypatch):
+    asked = []
+
+    def first(scan, guess, worse):
+        asked.append(worse)
+        raise np.linalg.LinAlgError("enough")
+
+    monkeypatch.setattr(fit, "_pumping", first)
+    for noise in (1e-2, 1e-3):
+        with pytest.raises(ProtocolError, match="enough"):
+            inverted(scan(noise=noise, pumped=True), pump_decay=1.0)
+    assert asked[0] == 1
+    assert asked[1] > 1.5
+
+
+def test_a_projection_that_is_no_more_than_noise_is_named():
+    signal, rng = scan().copy(), np.random.default_rng(0)
+    size = 1e-3 * np.abs(signal).max(1).mean()
+    signal[4] = size * (rng.standard_normal(SAMPLES) + 1j * rng.standard_normal(SAMPLES))
+    with pytest.raises(ProtocolError, match="projection 4 is no more than noise"):
+        inverted(signal)

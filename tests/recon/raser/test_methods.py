@@ -179,6 +179,34 @@ def test_what_is_pumped_is_told(raw, monkeypatch):
     assert np.allclose(draw().axes[0].images[0].get_array(), 0.1)
 
 
+def test_a_projection_that_is_no_more_than_noise_is_left_out_and_told(raw, monkeypatch):
+    """It is not given to the inversion, stays in its place in the sinogram, and a warning names it."""
+    seen = []
+
+    def invert(signal, dwell, angles, **settings):
+        seen.append((signal.shape, angles))
+        parameters = Parameters(5.0, 0.7, 1.0)
+        return Inversion(
+            np.ones((16, 16)), np.ones((16, 16)), np.ones((7, 23)), np.ones(7), parameters, parameters, 1.0,
+            np.ones((7, 60), complex), True,
+        )  # fmt: skip
+
+    monkeypatch.setattr(methods, "invert", invert)
+    whole, rng = raw.groups[0].samples[:].copy(), np.random.default_rng(0)
+    line = raw.groups[0].label("LIN")
+    level = 1e-3 * np.abs(whole).max()
+    silenced = whole[line == 2]
+    whole[line == 2] = level * (rng.standard_normal(silenced.shape) + 1j * rng.standard_normal(silenced.shape))
+    quiet = replace(raw, groups=(replace(raw.groups[0], samples=whole),))
+    images = image_of_scan(quiet, "inversion", gain=1.0)
+    angles = projections_of(raw).stated.angles
+    assert seen[0][0][0] == 7
+    assert np.array_equal(seen[0][1], np.delete(angles, 2))
+    assert not images.extras["sinogram"][0, 2].any()
+    assert (np.delete(images.extras["sinogram"][0], 2, 0) == 1).all()
+    assert "projection 2 (of 8" in images.warnings[0]
+
+
 def test_correlation_of_white_noise_is_none():
     rng = np.random.default_rng(0)
     white = rng.standard_normal((20, 500)) + 1j * rng.standard_normal((20, 500))
@@ -208,8 +236,17 @@ def test_bad_settings_are_told(raw, tmp_path):
         image_of_scan(raw, "inversion", over_threshold=float("nan"))
     with pytest.raises(ProtocolError, match="pumping"):
         image_of_scan(raw, "cnn", gain=1.0, pump_decay=1.0)
+    for gain in (1e-200, 1e200):
+        with pytest.raises(ProtocolError, match="gain"):
+            image_of_scan(raw, "cnn", gain=gain)
+    for times in ({"t2": 700.0}, {"t1": 5000.0}, {"t1": 0.3}):
+        with pytest.raises(ProtocolError, match="give them in s"):
+            image_of_scan(raw, "inversion", **times)
     with pytest.raises(ProtocolError, match="above 0"):
         Purpose(t2=-0.7)
+    for purpose, words in (({"matrix": 4}, "pixels"), ({"angles": 0}, "one angle"), ({"t2": 700.0}, "in s")):
+        with pytest.raises(ProtocolError, match=words):
+            Purpose(**purpose)
     with pytest.raises(FileError, match="cannot be read"):
         image_of_scan(raw, "cnn", networks=tmp_path / "missing.safetensors")
 

@@ -106,7 +106,7 @@ def test_samples_that_are_no_numbers_are_told(raw, coils, segments, gap):
         bridged(broken, 8 // segments, gap)
 
 
-@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), 1e-9])
 def test_a_time_of_nothing_is_told(raw, seconds):
     with pytest.raises(ProtocolError, match="seconds"):
         projections_of(raw, seconds)

@@ -25,6 +25,12 @@ def sequence(scanner="magritek-spinsolve-60", **given):
     return build(Protocol(**{**SHORT, "angles": 6, **given}), Scanner.preset(scanner))
 
 
+def without_gap():
+    stripped = sequence()
+    del stripped.definitions["RaserGap"]
+    return stripped
+
+
 def test_a_voxel_turns_as_the_trajectory_says():
     """The phase of what it emits falls by ``2 pi k r``: direction, sign and size, for an even and an odd grid."""
     for edge, at in ((9, (6, 1)), (8, (1, 6))):
@@ -93,6 +99,8 @@ def test_what_is_not_possible_is_told():
     phantom = tube((1, 16, 16), FOV)
     with pytest.raises(ProtocolError, match="pulses"):
         acquire_raser(sequence(reference=True), phantom)
+    with pytest.raises(ProtocolError, match="does not state RaserGap"):
+        acquire_raser(without_gap(), phantom)
     with pytest.raises(ProtocolError, match="square"):
         acquire_raser(sequence(), tube((1, 8, 16), FOV))
     with pytest.raises(ProtocolError, match="snr"):

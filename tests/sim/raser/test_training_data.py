@@ -96,3 +96,8 @@ def test_settings_out_of_range_are_told():
         Domain(spread=1.0)
     with pytest.raises(ProtocolError, match="angles"):
         Domain(angles=0)
+
+
+def test_a_seed_below_0_is_told(tmp_path):
+    with pytest.raises(ProtocolError, match="seed"):
+        generate(tmp_path / "a.h5", Domain(), 1, -1)
