@@ -12,17 +12,23 @@ from pathlib import Path
 from pulsetwin.errors import OutputExistsError
 
 
-def require_writable(path: str | Path, *, force: bool = False) -> None:
-    """Raise `OutputExistsError` unless a file or folder can be written at `path`: call it before any long job.
+def require_writable(path: str | Path, *, folder: bool = False, force: bool = False) -> None:
+    """Raise `OutputExistsError` unless a file or a folder can be written at `path`: call it before any long job.
 
     Parameters
     ----------
     path
-        Where the output is to appear; an empty folder counts as absent.
+        Where the output is to appear; where a folder is wanted, an empty one counts as absent.
+    folder
+        Whether it is a folder, rather than a file.
     force
-        Whether an existing output may be replaced.
+        Whether an existing output of that kind may be replaced.
     """
     path = Path(path)
+    if path.is_dir() and not folder:
+        raise OutputExistsError(f"{path} is a folder; give the name of a file")
+    if folder and os.path.lexists(path) and not path.is_dir():
+        raise OutputExistsError(f"{path} is a file; give the name of a folder")
     if _occupied(path) and not force:
         raise OutputExistsError(f"{path} exists already; choose another name, or pass --force to replace it")
     parent = next(folder for folder in path.absolute().parents if folder.exists())
@@ -50,8 +56,6 @@ def atomic_file(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     require_writable(path, force=force)
-    if path.is_dir():
-        raise OutputExistsError(f"{path} is a folder; give the name of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _sibling(path)
     try:
@@ -84,15 +88,13 @@ def atomic_folder(path: str | Path, *, force: bool = False, stale: tuple[str, ..
         If `path` is not empty and `force` is false, or if it is a file.
     """
     path = Path(path)
-    require_writable(path, force=force)
-    if path.exists() and not path.is_dir():
-        raise OutputExistsError(f"{path} is a file; give the name of a folder")
+    require_writable(path, folder=True, force=force)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _sibling(path.absolute())
     temporary.mkdir()
     try:
         yield temporary
-        require_writable(path, force=force)
+        require_writable(path, folder=True, force=force)
         _move(temporary, path, stale)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -87,6 +87,18 @@ def test_file_and_folder_are_not_mistaken(tmp_path):
         require_writable(tmp_path / "file" / "below")
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_the_wrong_kind_is_found_before_any_work(tmp_path, force):
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(OutputExistsError, match="is a folder; give the name of a file"):
+        require_writable(tmp_path / "empty", force=force)
+    with pytest.raises(OutputExistsError, match="is a file; give the name of a folder"):
+        require_writable(tmp_path / "file", folder=True, force=force)
+    require_writable(tmp_path / "empty", folder=True, force=force)
+    require_writable(tmp_path / "absent", folder=True, force=force)
+
+
 def test_folder_appears_only_when_complete(tmp_path):
     target = tmp_path / "deep" / "out"
     with atomic_folder(target) as folder:

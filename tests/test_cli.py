@@ -84,7 +84,8 @@ def test_wrong_usage_is_told(capsys, arguments):
 @pytest.mark.parametrize("verb", [("info",), ("check", "--scanner", "siemens-prisma"), ("plot", "-o", "x.png")])
 def test_missing_file_and_folder(capsys, tmp_path, verb):
     assert "no such file" in fails(capsys, verb[0], str(tmp_path / "absent"), *verb[1:])
-    assert "is a folder" in fails(capsys, verb[0], str(tmp_path), *verb[1:])
+    told = "holds no data.1d or fid.1d" if verb[0] == "info" else "is a folder"
+    assert told in fails(capsys, verb[0], str(tmp_path), *verb[1:])
 
 
 def test_options_without_their_partner(capsys, tmp_path):
@@ -96,6 +97,8 @@ def test_options_without_their_partner(capsys, tmp_path):
 def test_existing_output_is_found_before_any_work(capsys, tmp_path, stubs):
     (tmp_path / "file").touch()
     assert "--force" in fails(capsys, "recon", *SCAN, "-o", str(tmp_path))
+    told = fails(capsys, "recon", *SCAN, "-o", str(tmp_path / "file"), "--force")
+    assert "is a file; give the name of a folder" in told
     assert stubs == []
 
 

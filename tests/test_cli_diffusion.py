@@ -54,6 +54,16 @@ def test_files_become_a_folder(capsys, tmp_path):
     assert cli.main((*command(tmp_path), "--force")) == 0
 
 
+def test_a_known_outer_radius_is_told_of_in_the_report(tmp_path):
+    config = tmp_path / "particle.toml"
+    config.write_text(CONFIG.read_text().replace("outer_ratio = 1.8", "outer_radius = 4.5e-8", 1))
+    assert cli.main(command(tmp_path, config=config)) == 0
+    change = json.loads((tmp_path / "out" / "summary.json").read_text())["fit"]["radius_change_percent_per_percent"]
+    assert next(iter(change)) == "outer_radius"
+    assert 0.05 < abs(change["outer_radius"]) < 5
+    assert "outer_radius" in (tmp_path / "out" / "report.html").read_text().split("What the radius owes")[1]
+
+
 def test_uniform_liquid_and_warnings(capsys, tmp_path):
     config = tmp_path / "particle.toml"
     config.write_text('boundary = "uniform"\n' + CONFIG.read_text())
@@ -77,6 +87,8 @@ def lines(change) -> str:
         (lambda rows: ["time_s,solid,liquid,other", *rows[1:]], "has the columns"),
         (lambda rows: [rows[0], *(f"{k + 1},5,5" for k in range(30))], "solid: the curve never rises"),
         (lambda rows: rows[:1], "has no rows of numbers"),
+        (lambda rows: [*rows[:3], "0.5,1e200,2"], "line 4: solid is 1e+200"),
+        (lambda rows: [*rows[:3], f"0.5,{140_000 * '1'},2"], "line 4: is no CSV"),
     ],
 )
 def test_bad_curves_are_told_in_one_line(capsys, tmp_path, change, told):
@@ -91,6 +103,7 @@ def test_bad_curves_are_told_in_one_line(capsys, tmp_path, change, told):
     [
         ("t1 = 0.5", "", "[liquid]: t1 missing"),
         ("t1 = 0.5", "t1 = '0.5'", "liquid.t1 = '0.5' is no number"),
+        ("t1 = 0.5", "t1 = 1" + 400 * "0", "liquid.t1 is beyond 1e-50 to 1e+50"),
         ("t1 = 0.5", "T_1 = 0.5", "unknown key 'T_1'"),
         ("diffusion = 1e-15", "diffusion = 1e-3", "give it in m^2/s"),
         ("[liquid]", "[liqid]", "unknown key 'liqid', did you mean 'liquid'"),
@@ -116,6 +129,14 @@ def test_example_ends_in_a_figure(capsys, tmp_path, monkeypatch):
     assert all(abs(float(re.search(r"([+-][\d.]+) % without noise", row)[1])) < 0.01 for row in rows)
     with Image.open(tmp_path / "figure.png") as picture:
         assert picture.size[0] > 1000
+
+
+def test_an_output_of_the_wrong_kind_is_found_before_the_fit(capsys, tmp_path, monkeypatch):
+    from pulsetwin.recon.spin_diffusion import fit
+
+    (tmp_path / "out").touch()
+    monkeypatch.setattr(fit, "fit_radius", lambda *_: pytest.fail("the fit must not run"))
+    assert "is a file; give the name of a folder" in fails(capsys, *command(tmp_path), "--force")
 
 
 def test_files_that_are_not_there(capsys, tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +73,8 @@ def test_what_does_not_go_together_is_told(folder, capsys):
         (("--method", "fbp", *networks), "cnn or hybrid"),
         (("--method", "fft", "--gain", "2"), "--gain is for RASER"),
         (("--method", "cnn", "--coils", "2"), "--coils is not for a RASER"),
+        (("--noise", str(folder / "a.dat")), "--noise is not for a RASER"),
+        (("--method", "fbp", "--maps", "none"), "--maps is not for a RASER"),
         (("--method", "cnn"), "train some for it"),
         (("--method", "inversion", "--gain", "-2"), "gain -2"),
         (("--method", "inversion", "--gain", "1e6"), "check the gain"),
@@ -84,6 +88,46 @@ def test_what_does_not_go_together_is_told(folder, capsys):
         assert recon(folder, "a.dat", "nothing", *options) == 2
         assert words in capsys.readouterr().err
     assert not (folder / "nothing").exists()
+
+
+def test_an_interrupted_training_tells_its_checkpoint(folder, capsys, monkeypatch):
+    from pulsetwin.recon.raser import train as training
+
+    def interrupt(write, path, *_, **__):
+        if write:
+            Path(f"{path}.new").touch()
+            Path(f"{path}.new").replace(path)
+        raise KeyboardInterrupt
+
+    path = folder / "interrupted.safetensors"
+    for write, options, told in (
+        (False, (), "no output was written"), (True, (), "pass --resume to go on"),
+        (False, ("--force",), "no output was written"), (True, ("--force",), "pass --resume to go on"),
+        (False, ("--resume",), "pass --resume to go on"),
+    ):  # fmt: skip
+        monkeypatch.setattr(training, "train", partial(interrupt, write))
+        assert main(["train", "raser", "-o", str(path), *options]) == 130
+        err = capsys.readouterr().err
+        assert err.startswith("\npulsetwin: interrupted; ")
+        assert told in err
+        assert ("pass --resume" not in told) or f"the last checkpoint is {path}" in err
+
+
+def test_networks_are_not_written_to_a_folder(folder, capsys, monkeypatch):
+    from pulsetwin.recon.raser import train as training
+
+    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("the training must not run"))
+    (folder / "kept.safetensors").mkdir()
+    for options in ((), ("--force",)):
+        assert main(["train", "raser", "-o", str(folder / "kept.safetensors"), *options]) == 2
+        assert "is a folder; give the name of a file" in capsys.readouterr().err
+
+
+def test_info_reads_folders_of_spinsolve(folder, capsys):
+    assert main(["info", str(folder / "a.spinsolve"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["header"]["format"] == "Spinsolve"
+    assert told["readouts"][0]["count"] == 6
 
 
 def test_trainings_are_resumed_and_kept(folder, capsys):

@@ -30,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{where}{error.strerror or error}; check the path, its permissions and the free space")
     except MemoryError:
         return _fail(f"not enough memory; {options.if_memory_ends}")
-    except KeyboardInterrupt:
-        sys.stderr.write("\npulsetwin: interrupted; no output was written\n")
+    except KeyboardInterrupt as interrupt:
+        sys.stderr.write(f"\npulsetwin: interrupted; {str(interrupt) or 'no output was written'}\n")
         return INTERRUPTED
 
 

@@ -23,12 +23,12 @@ def existing(name: str, *, folder: bool = False) -> Path:
     return path
 
 
-def writable(output: str, inputs: Iterable[str | Path], *, force: bool) -> None:
-    """Raise unless `output` can be written without loss: before any long job, and never over an input."""
+def writable(output: str, inputs: Iterable[str | Path], *, folder: bool = False, force: bool) -> None:
+    """Raise unless `output`, a file or a `folder`, can be written without loss: before any long job, over no input."""
     for name in inputs:
         if _same(Path(output), Path(name)):
             raise OutputExistsError(f"{output} is read, and would be overwritten: give the output another name")
-    require_writable(output, force=force)
+    require_writable(output, folder=folder, force=force)
 
 
 def _same(one: Path, other: Path) -> bool:

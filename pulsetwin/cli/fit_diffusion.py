@@ -13,7 +13,7 @@ from pulsetwin.cli.timed import timed
 def fit_diffusion(options: argparse.Namespace) -> int:
     """Fit a particle to the build-up curves of its solid and of the frozen solution around it."""
     inputs = {"curves": existing(options.curves), "particle": existing(options.config)}
-    writable(options.output, inputs.values(), force=options.force)
+    writable(options.output, inputs.values(), folder=True, force=options.force)
     from pulsetwin.export.spin_diffusion import shown, told_radius, write_fit
     from pulsetwin.recon.spin_diffusion.curves import read_curves
     from pulsetwin.recon.spin_diffusion.fit import STARTS, fit_radius

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from pulsetwin.cli.files import existing, scanner, writable
-from pulsetwin.errors import TwixError
+from pulsetwin.errors import FileError
 from pulsetwin.progress import bar
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ PLAYABLE, NOT_PLAYABLE = 0, 1
 
 
 def info(options: argparse.Namespace) -> int:
-    """Tell what is in a raw-data file or a `.seq`."""
-    path = existing(options.file)
-    if path.suffix.lower() == ".seq":
+    """Tell what is in a raw-data file, a folder of a Spinsolve or a `.seq`."""
+    path = existing(options.file, folder=True)
+    if path.suffix.lower() == ".seq" and not path.is_dir():
         from pulsetwin.export.describe import describe_seq
         from pulsetwin.sequences.seqfile import read_seq
 
@@ -33,7 +33,7 @@ def info(options: argparse.Namespace) -> int:
 
         try:
             raw = read(path, progress=bar())
-        except TwixError:
+        except FileError:
             raw = read(path, partial=True, progress=bar())
         facts = describe_raw(raw)
     if options.json:

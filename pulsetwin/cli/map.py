@@ -28,7 +28,7 @@ def map_qalas(options: argparse.Namespace) -> int:
     inputs = {f"images {number}": existing(name) for number, name in enumerate(options.images)}
     roles = {"timing": timing_file} | {role: getattr(options, role) for role in ("seq", *INPUTS)}
     inputs |= {role: existing(name) for role, name in roles.items() if name}
-    writable(options.output, inputs.values(), force=options.force)
+    writable(options.output, inputs.values(), folder=True, force=options.force)
     check(options, inputs.values())
     from pulsetwin.sim.signal_models.qalas_timing import QalasTiming
 

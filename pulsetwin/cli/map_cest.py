@@ -33,7 +33,7 @@ def map_cest(options: argparse.Namespace) -> int:
     inputs = {f"images {number}": existing(name) for number, name in enumerate(options.images)}
     roles = ("seq", "pools", *_KNOWN, "mask")
     inputs |= {role: existing(getattr(options, role)) for role in roles if getattr(options, role)}
-    writable(options.output, inputs.values(), force=options.force)
+    writable(options.output, inputs.values(), folder=True, force=options.force)
     if options.reference and not any(Path(options.reference).glob("*.nii.gz")):
         raise FileError(options.reference, "no folder with maps", "give one with files such as amide_fraction.nii.gz")
 

@@ -113,7 +113,7 @@ def _map(
     """Read images and `.seq`, map them, and write a folder; `more` are further input files by role."""
     inputs = {f"images {number}": existing(name) for number, name in enumerate(options.images)}
     inputs |= {role: existing(name) for role, name in {"seq": options.seq, **more}.items() if name}
-    writable(options.output, inputs.values(), force=options.force)
+    writable(options.output, inputs.values(), folder=True, force=options.force)
     import dataclasses
 
     from pulsetwin.export.maps_output import Mapped

@@ -14,7 +14,7 @@ from pulsetwin.progress import bar
 def optimize(options: argparse.Namespace) -> int:
     """Learn a sequence as an experiment says, and tell how good and how strong it is."""
     path = existing(options.experiment)
-    writable(options.output, (path,), force=True)  # whether the folder may hold something is for the run to say
+    writable(options.output, (path,), folder=True, force=True)  # what the folder may hold is for the run to say
     from pulsetwin.optimize.experiment import read_experiment
     from pulsetwin.optimize.live import Window
     from pulsetwin.optimize.run import run_experiment

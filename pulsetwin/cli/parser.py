@@ -38,8 +38,8 @@ def parser() -> argparse.ArgumentParser:
     _add_recon(verbs)
     add_map(verbs)
     _add_simulate(verbs)
-    file = _verb(verbs, "info", info, "tell what is in a raw-data file or a .seq", "pulsetwin info scan.dat")
-    file.add_argument("file", help="raw data (.dat, .h5) or sequence (.seq)")
+    file = _verb(verbs, "info", info, "tell what is in raw data or a .seq", "pulsetwin info scan.dat")
+    file.add_argument("file", help="raw data (.dat, .h5, or a folder of Spinsolve) or sequence (.seq)")
     file.add_argument("--json", action="store_true", help="print JSON")
     example = "pulsetwin check scan.seq --scanner siemens-prisma"
     checked = _verb(verbs, "check", check, "check whether a scanner can play a .seq (exit code 1 if not)", example)

@@ -39,7 +39,7 @@ _FOLDERS = ("scan", "noise")  # that may be folders of a Spinsolve
 def recon(options: argparse.Namespace) -> int:
     """Reconstruct a scan into a folder of images, figures and a report."""
     inputs = _inputs(options)
-    writable(options.output, inputs.values(), force=options.force)
+    writable(options.output, inputs.values(), folder=True, force=options.force)
     check(options, inputs.values())
     map_cest.check_scan(options)
     network, settings = _repair_network(options)
@@ -89,9 +89,11 @@ def _images(
 
         return reconstruct_qalas(raw, coils=options.coils, progress=bar())
     if recon_raser.wanted(raw, options):
-        for name in (*_GENERAL, "coils"):
+        for name in (*_GENERAL, "coils", "noise"):
             if getattr(options, name) not in (None, False, "cpu"):
                 raise ProtocolError(f"--{name} is not for a RASER scan: leave it out")
+        if options.map_method != "fit":
+            raise ProtocolError("--maps is not for a RASER scan: leave it out")
         return recon_raser.images(raw, options)
     from pulsetwin.recon.reconstruct import reconstruct
 

@@ -23,12 +23,17 @@ _SCANNER = "siemens-prisma"
 def simulate(options: argparse.Namespace) -> int:
     """Play a `.seq` on a phantom and write the raw data that a scanner would."""
     path = existing(options.seq)
-    writable(options.output, (path, options.phantom, options.scanner or path), force=options.force)
     suffix = Path(options.output).suffix.lower()
+    folder = suffix == ".spinsolve"
+    writable(options.output, (path, options.phantom, options.scanner or path), folder=folder, force=options.force)
     if suffix not in _WRITERS:
         raise ProtocolError(
             f"{options.output}: raw data are written as .dat (TWIX), .h5 or .mrd (MRD), or .spinsolve: name one"
         )
+    if folder:
+        from pulsetwin.export.spinsolve import require_simulated
+
+        require_simulated(options.output)
     from pulsetwin.sequences.raser import is_raser
     from pulsetwin.sequences.seqfile import read_seq
     from pulsetwin.sim.acquire import acquire, phantom_for

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pulsetwin.cli.files import existing, writable
@@ -51,11 +54,23 @@ def train_raser(options: argparse.Namespace) -> int:
     sample = {name: value for name, value in told.items() if value is not None}
     purpose = Purpose(**sample) if seq is None else purpose_of(read_seq(seq).definitions, **sample)
     steps = {} if options.steps is None else {"steps": options.steps}
-    train(
-        options.output, purpose, Training(seed=options.seed, **steps), resume=options.resume, progress=bar(), tell=_tell
-    )
+    training = Training(seed=options.seed, **steps)
+    with _checkpoint_told(Path(options.output), options.resume):
+        train(options.output, purpose, training, resume=options.resume, progress=bar(), tell=_tell)
     sys.stdout.write(f"networks {options.output}\n")
     return 0
+
+
+@contextmanager
+def _checkpoint_told(path: Path, resumed: bool) -> Iterator[None]:
+    """Let an interrupt say where the last checkpoint is, if there is one of this training."""
+    before = path.stat().st_mtime_ns if path.exists() else None
+    try:
+        yield
+    except KeyboardInterrupt:
+        if resumed or (path.exists() and path.stat().st_mtime_ns != before):
+            raise KeyboardInterrupt(f"the last checkpoint is {path}: pass --resume to go on from it") from None
+        raise
 
 
 def _tell(step: int, figures: dict[str, float]) -> None:

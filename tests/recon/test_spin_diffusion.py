@@ -88,9 +88,9 @@ def test_bound_of_impossible_noise_or_boundary():
         least_deviation(particle(boundary="uniform"), 25e-9, TIMES[25e-9], (0.3, 0.5))
 
 
-@pytest.mark.parametrize("name", particle().parameters)
+@pytest.mark.parametrize("name", [*particle().parameters, "outer_radius"])
 def test_slopes_of_each_parameter(name):
-    known = particle()
+    known = particle() if name != "outer_radius" else particle(outer_ratio=None, outer_radius=54e-9)
     free = model(known, 30e-9, (name,), TIMES[25e-9])
     ends = free(np.array([[1e-4, -1e-4, 0.0]]))
     difference = (ends[0][0] - ends[0][1]) / 2e-4
@@ -184,6 +184,15 @@ def test_what_is_known_wrongly_moves_the_radius_as_told():
     assert abs(moved / right.precision.sensitivity["liquid.t1"] - 1) < 0.1
 
 
+def test_outer_radius_that_is_known_wrongly_moves_the_radius_as_told():
+    measured, _ = curves(particle(), 25e-9)
+    known = particle(outer_ratio=None, outer_radius=45e-9, noise=(0.4, 0.5))
+    right = fit_radius(measured, known)
+    moved = 100 * (fit_radius(measured, replace(known, outer_radius=45.045e-9)).radius / right.radius - 1) / 0.1
+    assert abs(moved / right.precision.sensitivity["outer_radius"] - 1) < 0.02
+    assert "outer_radius" not in fit_radius(measured, replace(known, boundary="uniform")).precision.sensitivity
+
+
 def test_noise_that_is_known_tells_a_wrong_model():
     measured, noise = curves(particle(), 25e-9, 200)
     good = particle(noise=tuple(noise))
@@ -243,6 +252,9 @@ def test_stretched_exponential():
         ("time_s,solid,liquid\n# said\n1,2,nan\n", "line 3: liquid is nan"),
         ("time_s,solid,liquid\n1,2,3\n-1,2,3\n", "line 3: time_s is -1; give times after saturation"),
         ("time_s,solid,liquid\n1,two,3\n", "line 2: solid is 'two'"),
+        ("time_s,solid,liquid\n1,1e200,3\n", "line 2: solid is 1e+200, which nothing is"),
+        ("time_s,solid,liquid\n1,2," + 140_000 * "3" + "\n", "line 2: is no CSV (field larger than"),
+        ("time_s,solid," + 140_000 * "d" + "\n1,2,3\n", "line 1: is no CSV (field larger than"),
     ],
 )
 def test_tables_that_are_wrong(tmp_path, text, told):
@@ -258,6 +270,30 @@ def test_tables_in_any_order_and_unit(tmp_path):
     assert np.allclose(read.times, [0.01, 0.02])
     assert read.solid.tolist() == [1, 2]
     assert read.liquid.tolist() == [8, 9]
+
+
+def test_repeats_of_a_time_stay_in_their_order(tmp_path):
+    """Sorted by value, what the fit leaves of them would correlate, as it does where the model is wrong."""
+    times, random = np.repeat(np.geomspace(0.01, 5, 20), 20), np.random.default_rng(5)
+    values = build_up(particle().layers(25e-9), times)
+    values += values.max(1, keepdims=True) / 50 * random.standard_normal(values.shape)
+    rows = [",".join(map(repr, row)) for row in np.column_stack((times, *values)).tolist()]
+    (tmp_path / "curves.csv").write_text("\n".join(["time_s,solid,liquid", *rows]))
+    read = read_curves(tmp_path / "curves.csv")
+    assert np.array_equal(read.solid, values[0])
+    assert not any("is no noise" in one for one in fit_radius(read, particle()).warnings)
+
+
+@pytest.mark.parametrize("times", [np.geomspace(0.01, 5, 400), np.linspace(0.0125, 5, 400)])
+def test_many_noisy_times_show_a_rise_as_few_good_ones_do(times):
+    random = np.random.default_rng(7)
+    values = build_up(particle().layers(25e-9), times)
+    noise = values.max(1, keepdims=True) / 4 * random.standard_normal(values.shape)
+    check_rise(Curves(times, *(values + noise)))
+    falling = values.max(1, keepdims=True) * np.exp(-times / 2)
+    for flat in (noise, falling + noise, 10 * values.max() + noise, 10 * values.max() - values + noise):
+        with pytest.raises(ProtocolError, match="solid: the curve never rises"):
+            check_rise(Curves(times, *flat))
 
 
 @pytest.mark.parametrize("kind", ["zero", "constant", "falling", "noise"])
@@ -276,6 +312,9 @@ def test_curves_that_are_impossible():
     good = np.arange(1.0, 5)
     with pytest.raises(ProtocolError, match="number 2 is not finite"):
         Curves(good, np.array([1, np.nan, 1, 1]), good)
+    for scale in (1e200, 1e-200):
+        with pytest.raises(ProtocolError, match=r"liquid: up to .*e[+-]200, which nothing is"):
+            Curves(good, good, scale * good)
     with pytest.raises(ProtocolError, match="after saturation"):
         Curves(good - 2, good, good)
     with pytest.raises(ProtocolError, match="sort them"):
@@ -305,6 +344,9 @@ def test_curves_that_are_impossible():
         ({"prefit": True}, "prefit"),
         ({"radius_range": (1e-6, 1e-7)}, "radius_range"),
         ({"noise": (0.0, 1.0)}, "noise = 0"),
+        ({"liquid": Material(1e-15, 1.0, -(10**400))}, "liquid.polarisation is beyond 1e-50 to 1e+50"),
+        ({"outer_ratio": 10**400}, "outer_ratio is beyond 1e-50 to 1e+50"),
+        ({"noise": (1.0, 1e-200)}, "noise is beyond 1e-50"),
     ],
 )
 def test_particles_that_are_impossible(changes, told):

@@ -73,7 +73,7 @@ def precision(
     estimated
         Whether `noise` comes from the same curves, which widens intervals as Student's distribution says.
     """
-    fixed = [name for name in particle.parameters if name not in particle.free]
+    fixed = particle.known
     weights = np.repeat(1 / noise, measured.shape[1])
     everything = model(particle, radius, (*particle.free, *fixed), times, surface)
     slopes = everything(np.zeros((len(particle.free) + len(fixed), 1)))[1][:, 0] * weights

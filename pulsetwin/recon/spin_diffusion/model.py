@@ -31,7 +31,7 @@ def model(
     radius
         [m].
     names
-        Of `Particle.parameters`.
+        Of `Particle.parameters` and `Particle.known`.
     times
         [s], ``[time]``.
     surface

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pulsetwin.errors import FileError, ProtocolError
+from pulsetwin.recon.spin_diffusion.curves import LARGEST
 from pulsetwin.settings_file import did_you_mean, read_toml
 from pulsetwin.sim.spin_diffusion.layers import SHAPES, Layers
 
@@ -138,6 +139,12 @@ class Particle:
         ratio = () if self.outer_ratio is None else ("outer_ratio",)
         return ("radius", *ratio, "diffusion", "concentration_ratio", *materials)
 
+    @property
+    def known(self) -> tuple[str, ...]:
+        """What is not fitted: numbers that the model depends on, R' among them where it is given."""
+        outer = () if self.outer_radius is None or self.boundary == "uniform" else ("outer_radius",)
+        return (*outer, *(name for name in self.parameters if name not in self.free))
+
     def move(self, name: str) -> tuple[np.ndarray, ...]:
         """Return which numbers grow in proportion to a parameter: 5 times 1 or 0 for solid and liquid.
 
@@ -147,6 +154,7 @@ class Particle:
         row, moved = {
             "radius": (0, _BOTH if self.outer_radius is None else _UP),
             "outer_ratio": (0, _DOWN),
+            "outer_radius": (0, _DOWN),
             "concentration_ratio": (1, _UP),
             "diffusion": (2, _BOTH),
         }.get(name, (None, none))
@@ -213,8 +221,10 @@ def _check_keys(path: str | Path, table: dict[str, Any], kind: type, where: str)
 
 def _check(name: str, value: Any, *, signed: bool = False) -> None:
     """Raise unless a value is a number, above 0, and likely in SI units."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
         raise ProtocolError(f"{name} = {value!r} is no number: give it in SI units")
+    if value and not 1 / LARGEST < abs(value) < LARGEST:
+        raise ProtocolError(f"{name} is beyond {1 / LARGEST:g} to {LARGEST:g}: give it in SI units, or in another one")
     if value <= 0 and not signed:
         raise ProtocolError(f"{name} = {value:g} is not above 0")
     low, high, unit = _PLAUSIBLE.get(name.split(".")[-1].replace("outer_", ""), (-math.inf, math.inf, ""))
