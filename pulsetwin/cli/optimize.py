@@ -23,7 +23,10 @@ def optimize(options: argparse.Namespace) -> int:
     if options.live:
         window = Window()
         seen = {"progress": window.along(seen["progress"]), "show": window.show}
-    result = run_experiment(read_experiment(path), options.output, resume=options.resume, **seen)
+    try:
+        result = run_experiment(read_experiment(path), options.output, resume=options.resume, **seen)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"pass --resume to go on with the run in {options.output}") from None
     sys.stdout.write(
         f"learnt   {options.output}  ({result['steps']} steps, {result['cpu_seconds']:.0f} s of processor time)\n"
     )

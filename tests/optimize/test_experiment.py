@@ -102,6 +102,18 @@ def test_a_run_learns_and_writes_all_of_it(small, tmp_path, capsys):
     assert "--resume to go on" in capsys.readouterr().err
 
 
+def test_an_interrupted_run_tells_how_to_go_on(small, tmp_path, capsys, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pulsetwin.optimize.run._finish", interrupt)
+    run = ["optimize", str(small), "-o", str(tmp_path / "run")]
+    assert main(run) == 130
+    assert f"pass --resume to go on with the run in {tmp_path / 'run'}" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert main([*run, "--resume"]) == 0
+
+
 def test_a_run_that_cannot_begin_leaves_nothing(tmp_path, capsys):
     wrong = tmp_path / "wrong.toml"
     wrong.write_text(SMALL + 'scanner = "siemens-prism"\n')
