@@ -256,6 +256,7 @@ def sequences(tmp_path_factory) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_sequence_gives_the_timing_and_the_pulses(capsys, tmp_path, files, sequences):
     from pulsetwin.sim.signal_models.qalas_pulses import calibrate
 

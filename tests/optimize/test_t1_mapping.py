@@ -134,6 +134,7 @@ def test_turns_alternate(small):
     assert set(problem.turns[2].names) == {"inversion_time", "recovery"}
 
 
+@pytest.mark.slow
 def test_a_run_learns_and_writes_all_of_it(small, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["optimize", str(small), "-o", str(out)]) == 0

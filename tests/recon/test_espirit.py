@@ -77,6 +77,7 @@ def test_operator_is_a_projection_series(scan):
     assert float(values.max()) < 1 + 1e-12
 
 
+@pytest.mark.slow
 def test_no_worse_than_sigpy_on_a_real_scan(spin_echo):
     images = ifft(spin_echo, (2, 3))
     size = torch.linalg.vector_norm(images, dim=0)

@@ -100,6 +100,7 @@ def test_estimates_are_what_the_heads_say():
         assert np.allclose(np.linalg.lstsq(shape, data[k].numpy(), rcond=None)[0], float(pd[k]))
 
 
+@pytest.mark.slow
 def test_fast_network_is_better_than_the_fit_and_knows_the_efficiency():
     one = subject(2)
     network = trained(one, Training(steps=300, batch=1024))
@@ -131,6 +132,7 @@ def test_without_b1_as_input_it_is_worse():
     assert without[0] > 1.5 * with_b1[0]
 
 
+@pytest.mark.slow
 def test_paper_network_learns_from_the_scan():
     one = subject(3)
     told = [errors(estimate(trained(one, Training.paper(4, epochs=epochs, settled=0)), one["data"], one["b1"],
@@ -146,6 +148,7 @@ def test_paper_network_comes_near_the_fit():
     assert (ours[:2] < 1.5 * errors(fit(one["data"], TIMING, one["b1"]), one)[:2]).all()
 
 
+@pytest.mark.slow
 def test_training_ends_where_the_rule_says():
     one, seen = subject(2), []
     trained(one, Training(steps=300, batch=1024, settled=6.0), progress=lambda *state: seen.append(state))
@@ -192,6 +195,7 @@ def test_interrupted_training_goes_on_to_the_same_weights(tmp_path, kind):
         trained({**one, "b1": one["b1"] + 0.01}, kept)
 
 
+@pytest.mark.slow
 def test_fine_tuning_begins_where_training_ended():
     one, two = subject(6), subject(7)
     pre = trained(one, Training(steps=250, batch=1024))

@@ -84,6 +84,7 @@ def test_against_sigpy(acceleration):
     assert error(found, torch.from_numpy(app.run())) < 1e-6
 
 
+@pytest.mark.slow
 def test_noise_has_the_variance_of_the_g_factor():
     """Var x_i = R [(S^H S)^-1]_ii over the R aliased voxels, for unit noise in orthonormal k-space."""
     shape, repeats = (1, 24, 16), 500

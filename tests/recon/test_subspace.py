@@ -85,6 +85,7 @@ def test_positions_along_the_readout_are_independent():
     assert seen == [(1, 1)]
 
 
+@pytest.mark.slow
 def test_coarse_sensitivities_are_those_of_the_full_grid():
     shape = (64, 80, 72)
     maps, image = unit_maps(6, shape), torch.from_numpy(ellipses(shape))

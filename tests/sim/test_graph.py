@@ -113,6 +113,7 @@ def test_tolerance_holds_and_saves_states(name):
     assert counts[-1] < 0.9 * counts[0]
 
 
+@pytest.mark.slow
 def test_probes_estimate_what_a_state_adds():
     """Against the signal with each state taken out in turn."""
     timeline, voxels = cases.rare(4, 4), replace(cases.row_of_voxels(), shape="box")

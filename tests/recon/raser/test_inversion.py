@@ -260,6 +260,7 @@ def test_a_first_image_that_is_too_far_off_is_first_fitted_to_noisier_data(monke
     assert error(result.image) < 0.003
 
 
+@pytest.mark.slow
 def test_threads_change_nothing():
     threads = torch.get_num_threads()
     try:
