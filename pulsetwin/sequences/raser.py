@@ -56,6 +56,10 @@ class Protocol:
         check_square(self.fov, self.matrix)
 
 
+STATED = ("RaserAngles", "RaserGradient", "RaserDwell", "RaserSegmentSamples", "RaserGap")
+"""Definitions of a RASER `.seq` that others have not."""
+
+
 def is_raser(definitions: Mapping[str, Any]) -> bool:
     """Return whether a sequence, whose definitions these are, is made for RASER: it states the angles."""
     return "RaserAngles" in definitions

@@ -114,9 +114,8 @@ def fit(scan: Scan, guess: Guess, ratio: float, progress: Progress, *, rough: bo
         try:
             found = _iterate(scan, guess, ratio / level, there, fits=fits, last=last, follows=follows)
         except np.linalg.LinAlgError:
-            if (
-                best is None and level not in _COARSE and ratio > _COARSE[-1]
-            ):  # a first image may be too far off for so little noise
+            could_be_noisier = level not in _COARSE and ratio > _COARSE[-1]
+            if best is None and could_be_noisier:  # a first image may be too far off for so little noise
                 levels, rejected = [_COARSE[-1], *levels], rejected + 1
                 continue
             if guess.pumping is None or best is None or not told:

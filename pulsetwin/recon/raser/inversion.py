@@ -156,15 +156,15 @@ def invert(
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what is no number is told below
             return _told(scan, fit(scan, guess, ratio, progress, rough=first is None), inside)
     except np.linalg.LinAlgError as error:
-        noise_only = unheard(band)
-        if 0 < noise_only.sum() < len(noise_only):
-            raise ProtocolError(
-                f"the fit failed ({error}): projection {int(noise_only.argmax())} is no more than noise: leave it and "
-                "its angle out"
-            ) from error
-        raise ProtocolError(
-            f"the fit failed ({error}): check the gain and over_threshold, and that the scan is more than noise"
-        ) from error
+        raise ProtocolError(f"the fit failed ({error}): {_remedy(band)}") from error
+
+
+def _remedy(band: Band) -> str:
+    """Return what to do about a fit that failed."""
+    noise_only = unheard(band)
+    if noise_only.any() and not noise_only.all():
+        return f"projection {int(noise_only.argmax())} is no more than noise: leave it and its angle out"
+    return "check the gain and over_threshold, and that the scan is more than noise"
 
 
 def _scan(

@@ -44,8 +44,8 @@ _ANOTHER_PUMP = (
 )
 _WIDE = 1 / 3  # pixel over the line's width, 1 / pi T2*: T2* came out 7 % wrong with 0.46, 1 % with 0.27
 _MOVED = 3.0  # errors
-_LONGEST = 1e-3, 1000.0  # T2* and T1 that are in s, and not in another unit
-_GAIN = 1e30
+_SHORTEST, _LONGEST = 1e-3, 1000.0  # T2* and T1 [s]: beyond, they are in another unit
+_GAIN = 1e30  # largest, and inverse of the least: kappa, its inverse square, has to be a number
 _DECAY = "decay of the pumping"
 _PULLED = "what the pixels cannot show pulls T2* and kappa by more than the errors told, those of the noise"
 
@@ -132,8 +132,9 @@ def _check(method: str, given: Mapping[str, float]) -> None:
     for name, value in given.items():
         if not 0 < value < math.inf:
             raise ProtocolError(f"{name} {value:g}: give a number above 0")
-    if not _LONGEST[0] <= given["T2*"] <= min(2 * given["T1"], _LONGEST[1]) or given["T1"] > _LONGEST[1]:
-        raise ProtocolError(f"T1 {given['T1']:g} and T2* {given['T2*']:g}: give them in s; T2* is at most 2 T1")
+    t1, t2 = given["T1"], given["T2*"]
+    if t2 < _SHORTEST or max(t1, t2) > _LONGEST or t2 > 2 * t1:
+        raise ProtocolError(f"T1 {t1:g} and T2* {t2:g}: give them in s; T2* is at most 2 T1")
     if not 1 / _GAIN < given.get("gain", 1.0) < _GAIN:
         raise ProtocolError(f"gain {given['gain']:g}: give the signal as recorded over that in units of the threshold")
     if method == "cnn" and "gain" in given and _DECAY in given:

@@ -12,9 +12,10 @@ from scipy.interpolate import make_interp_spline
 from pulsetwin.errors import MismatchError, ProtocolError
 from pulsetwin.rawdata import RawData
 from pulsetwin.recon.definitions import stated_numbers
+from pulsetwin.sequences.raser import STATED
 from pulsetwin.sim.raser.threshold import PROTON
 
-_NEEDED = ("RaserAngles", "RaserGradient", "RaserDwell", "RaserSegmentSamples", "RaserGap", "Matrix", "FOV")
+_NEEDED = (*STATED, "Matrix", "FOV")
 _TURN = 2 * math.pi + 1e-6  # an angle beyond is in another unit than rad
 
 
@@ -90,9 +91,10 @@ def projections_of(raw: RawData, seconds: float = 4.096) -> Projections:
     said = stated(raw.definitions)
     if not 0 < seconds < math.inf:
         raise ProtocolError(f"seconds = {seconds:g}: give a time above 0")
-    if round(seconds / said.dwell) < 1:
+    count = round(seconds / said.dwell)
+    if count < 1:
         raise ProtocolError(f"seconds = {seconds:g}: that is less than a sample, of {said.dwell:g} s")
-    signal = bridged(raw, len(said.angles), said.gap)[:, : round(seconds / said.dwell)]
+    signal = bridged(raw, len(said.angles), said.gap)[:, :count]
     y, x = (((count - 1) / 2 - count // 2) * said.bandwidth for count in said.matrix)  # the middle, from voxel n // 2
     offset = x * np.cos(said.angles) + y * np.sin(said.angles)
     signal = signal * np.exp(2j * np.pi * offset[:, None] * said.dwell * np.arange(signal.shape[1]))

@@ -15,7 +15,7 @@ from pulsetwin.operators.strips import strip_areas
 from pulsetwin.rawdata import Geometry, RawData
 from pulsetwin.sequences.events import NONE
 from pulsetwin.sequences.geometry import with_sequence
-from pulsetwin.sequences.raser import is_raser
+from pulsetwin.sequences.raser import STATED, is_raser
 from pulsetwin.sequences.readouts import PlayedReadouts, played_readouts
 from pulsetwin.sequences.seqfile import RF, SeqFile
 from pulsetwin.sim.acquire import RAS_OF_GRADIENTS
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 _PER_VOXEL = 4  # modes across a voxel, so that the discrete modes do not come back into phase during the readout
-_NEEDED = ("RaserGradient", "RaserDwell", "RaserSegmentSamples", "RaserGap")
 _NOISE = 16384  # samples of the noise scan
 
 
@@ -151,7 +150,7 @@ def _check(seq: SeqFile, phantom: Phantom, sample: Sample, snr: float | None, se
     """Raise `ProtocolError` unless sequence, phantom and settings make sense together."""
     if not is_raser(seq.definitions):
         raise ProtocolError(f"{seq.path} states no RaserAngles: it is no RASER sequence")
-    missing = [name for name in _NEEDED if name not in seq.definitions]
+    missing = [name for name in STATED if name not in seq.definitions]
     if missing:
         raise ProtocolError(f"{seq.path} does not state {', '.join(missing)}: build it anew")
     if (seq.events[:, RF] != NONE).any():
